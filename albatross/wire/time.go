@@ -8,7 +8,7 @@ import (
 )
 
 // addTime writes a GeneralizedTime as the original does: no fraction when it is
-// zero, else exactly three digits, cut and not rounded.
+// zero, else exactly three digits, cut and not rounded, so that ".000" occurs.
 func addTime(b *builder, t time.Time) {
 	t = t.UTC()
 	if y := t.Year(); y < 0 || y > 9999 {
@@ -16,8 +16,8 @@ func addTime(b *builder, t time.Time) {
 		return
 	}
 	s := t.Format("20060102150405")
-	if ms := t.Nanosecond() / int(time.Millisecond); ms != 0 {
-		s += fmt.Sprintf(".%03d", ms)
+	if ns := t.Nanosecond(); ns != 0 {
+		s += fmt.Sprintf(".%03d", ns/int(time.Millisecond))
 	}
 	b.AddASN1(asn1.GeneralizedTime, func(b *builder) { b.AddBytes([]byte(s + "Z")) })
 }
