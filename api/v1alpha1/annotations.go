@@ -1,0 +1,18 @@
+package v1alpha1
+
+// Finalizer keeps an object until what it stands for is gone from the host, and an AlbatrossInstance while objects need it.
+const Finalizer = "mollymawk.dev/finalizer"
+
+// Annotations that users set. The operator reads them and never writes them.
+const (
+	// AnnotationRestartedAt restarts a Unikernel whenever its value changes, like kubectl rollout restart. By convention the
+	// value is the current time in RFC 3339; any text of at most 64 characters works.
+	AnnotationRestartedAt = "mollymawk.dev/restartedAt"
+	// AnnotationForce with the value "true" lets a Unikernel replace a unikernel of the same name that was not made for it.
+	AnnotationForce = "mollymawk.dev/force"
+	// AnnotationPaused with the value "true" makes the operator leave the object, and what it stands for on the host, alone.
+	AnnotationPaused = "mollymawk.dev/paused"
+	// AnnotationRollback with the number of a revision in status.history brings that image and configuration back and keeps it
+	// until the annotation is removed.
+	AnnotationRollback = "mollymawk.dev/rollback"
+)

@@ -1,0 +1,103 @@
+package v1alpha1
+
+import (
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// What the operator takes for a field that is absent. The values are never written into spec.
+const (
+	// DefaultPort is the TCP port of albatross-tls-endpoint.
+	DefaultPort int32 = 1025
+	// DefaultPollInterval is the time between two looks at a host.
+	DefaultPollInterval = 30 * time.Second
+	// DefaultMemoryMiB is the memory of a unikernel in MiB.
+	DefaultMemoryMiB int64 = 32
+	// DefaultCPUs is the number of virtual CPUs of a unikernel.
+	DefaultCPUs int32 = 1
+	// DefaultStartupPriority is the startup priority that hosts take when none is sent.
+	DefaultStartupPriority int32 = 50
+	// DefaultBuildServer is the build server of a BuildSource.
+	DefaultBuildServer = "https://builds.robur.coop"
+)
+
+const bytesPerMiB = 1 << 20
+
+// MiB gives a quantity in MiB. The schema admits whole MiB only; anything else is rounded down.
+func MiB(q resource.Quantity) int64 { return q.Value() / bytesPerMiB }
+
+// FromMiB gives a number of MiB as a quantity, printed with a binary suffix.
+func FromMiB(n int64) resource.Quantity {
+	return *resource.NewQuantity(n*bytesPerMiB, resource.BinarySI)
+}
+
+// PortOrDefault gives the TCP port of the endpoint.
+func (e Endpoint) PortOrDefault() int32 {
+	if e.Port == 0 {
+		return DefaultPort
+	}
+	return e.Port
+}
+
+// PollIntervalOrDefault gives the time between two looks at the host.
+func (s *AlbatrossInstanceSpec) PollIntervalOrDefault() time.Duration {
+	if s.PollInterval == nil {
+		return DefaultPollInterval
+	}
+	return s.PollInterval.Duration
+}
+
+// TypeOrDefault gives the kind of virtual machine.
+func (s *UnikernelSpec) TypeOrDefault() UnikernelType {
+	if s.Type == "" {
+		return UnikernelTypeSolo5
+	}
+	return s.Type
+}
+
+// MemoryMiB gives the memory of the unikernel in MiB.
+func (s *UnikernelSpec) MemoryMiB() int64 {
+	if s.Memory == nil {
+		return DefaultMemoryMiB
+	}
+	return MiB(*s.Memory)
+}
+
+// CPUsOrDefault gives the number of virtual CPUs.
+func (s *UnikernelSpec) CPUsOrDefault() int32 {
+	if s.CPUs == 0 {
+		return DefaultCPUs
+	}
+	return s.CPUs
+}
+
+// RestartPolicyOrDefault gives the type of the restart policy.
+func (s *UnikernelSpec) RestartPolicyOrDefault() RestartPolicyType {
+	if s.RestartPolicy == nil {
+		return RestartAlways
+	}
+	return s.RestartPolicy.Type
+}
+
+// CPUIDsFor gives the physical CPUs for the unikernel: those of spec; else those it runs on already, when the policy allows all
+// of them; else one of the allowed ones, chosen by the unikernel's name so that many unikernels spread. It is nil when neither
+// spec nor allowed names a CPU.
+func (s *UnikernelSpec) CPUIDsFor(name string, allowed, running []CPUID) []CPUID {
+	if len(s.CPUIDs) > 0 {
+		return s.CPUIDs
+	}
+	permitted := func(id CPUID) bool { return slices.Contains(allowed, id) }
+	if len(running) > 0 && !slices.ContainsFunc(running, func(id CPUID) bool { return !permitted(id) }) {
+		return running
+	}
+	if len(allowed) == 0 {
+		return nil
+	}
+	sorted := slices.Sorted(slices.Values(allowed))
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return []CPUID{sorted[int(h.Sum32()%uint32(len(sorted)))]} //nolint:gosec // a list of CPUs is short
+}
