@@ -399,3 +399,62 @@ func (d *decoder) statsAdd() (c StatsAdd) {
 	})
 	return c
 }
+
+// CommandName gives the name that Albatross's logs and errors use.
+func CommandName(c Command) string {
+	switch c.(type) {
+	case UnikernelInfo:
+		return "unikernel info"
+	case OldUnikernelInfo4:
+		return "old unikernel info4"
+	case OldUnikernelInfo5:
+		return "old unikernel info5"
+	case UnikernelGet:
+		return "unikernel get"
+	case UnikernelCreate:
+		return "unikernel create"
+	case UnikernelForceCreate:
+		return "unikernel force create"
+	case UnikernelRestart:
+		return "unikernel restart"
+	case UnikernelDestroy:
+		return "unikernel destroy"
+	}
+	return otherCommandName(c)
+}
+
+func otherCommandName(c Command) string {
+	switch c.(type) {
+	case PolicyInfo:
+		return "policy info"
+	case PolicyAdd:
+		return "policy add"
+	case PolicyRemove:
+		return "policy remove"
+	case BlockList:
+		return "block info"
+	case BlockAdd, OldBlockAdd:
+		return "block add"
+	case BlockRemove:
+		return "block remove"
+	case BlockSet, OldBlockSet:
+		return "block set"
+	case BlockDump, OldBlockDump:
+		return "block dump"
+	case ConsoleAdd:
+		return "console add"
+	case ConsoleSubscribe:
+		return "console subscribe"
+	case ConsoleListInactive:
+		return "console list inactive"
+	case StatsAdd:
+		return "stats add"
+	case StatsRemove:
+		return "stats remove"
+	case StatsSubscribe:
+		return "stats subscribe"
+	case StatsInitial:
+		return "stats initial"
+	}
+	return "unknown command"
+}
