@@ -11,6 +11,9 @@ import (
 	"mollymawk.dev/operator/albatross/wire"
 )
 
+// ErrUntrusted is what a client says of a host's certificate.
+var ErrUntrusted = errors.New("the host's certificate is not trusted")
+
 // What a host says of a client's chain that it does not trust.
 var (
 	ErrExpired      = errors.New("leaf certificate expired or not yet valid")
@@ -25,11 +28,11 @@ var (
 func VerifyServer(cas *x509.CertPool, now func() time.Time) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {
-			return errors.New("the host sent no certificate")
+			return fmt.Errorf("%w: none was sent", ErrUntrusted)
 		}
 		leaf := state.PeerCertificates[0]
 		if !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
-			return errors.New("the host's certificate is not one of a server (extended key usage lacks serverAuth)")
+			return fmt.Errorf("%w: it is not one of a server (extended key usage lacks serverAuth)", ErrUntrusted)
 		}
 		_, err := leaf.Verify(x509.VerifyOptions{
 			Roots:         cas,
@@ -38,7 +41,7 @@ func VerifyServer(cas *x509.CertPool, now func() time.Time) func(tls.ConnectionS
 			KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		})
 		if err != nil {
-			return fmt.Errorf("the host's certificate: %w", err)
+			return fmt.Errorf("%w: %w", ErrUntrusted, err)
 		}
 		return nil
 	}
