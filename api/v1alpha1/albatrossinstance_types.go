@@ -87,6 +87,7 @@ type NamespaceSelector struct {
 	// matchLabels demands that each of these labels has the given value.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$'))",message="each key must be the key of a label, such as team or example.org/team"
 	MatchLabels map[string]LabelValue `json:"matchLabels,omitempty"`
 
 	// matchExpressions are further demands on labels.
@@ -110,6 +111,7 @@ type LabelRequirement struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`
 	Key string `json:"key"`
 
 	// operator is how the label's value relates to values: In or NotIn (the label has, or has not, one of the values), Exists or
@@ -146,7 +148,7 @@ type Policy struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).isInteger() && quantity(self).asInteger() % 1048576 == 0",message="must be a whole number of Mi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && double(int(quantity(self).asApproximateFloat() / 1048576.0)) * 1048576.0 == quantity(self).asApproximateFloat()",message="must be a whole number of Mi"
 	// +kubebuilder:validation:XValidation:rule="!isQuantity(self) || (quantity(self).compareTo(quantity('16Mi')) > 0 && quantity(self).compareTo(quantity('1Pi')) <= 0)",message="must be more than 16Mi and at most 1Pi"
 	Memory resource.Quantity `json:"memory"`
 
@@ -156,7 +158,7 @@ type Policy struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).isInteger() && quantity(self).asInteger() % 1048576 == 0",message="must be a whole number of Mi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && double(int(quantity(self).asApproximateFloat() / 1048576.0)) * 1048576.0 == quantity(self).asApproximateFloat()",message="must be a whole number of Mi"
 	// +kubebuilder:validation:XValidation:rule="!isQuantity(self) || (quantity(self).compareTo(quantity('0')) >= 0 && quantity(self).compareTo(quantity('1Pi')) <= 0)",message="must be between 0 and 1Pi"
 	Storage *resource.Quantity `json:"storage,omitempty"`
 

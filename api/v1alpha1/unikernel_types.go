@@ -50,7 +50,7 @@ type UnikernelSpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).isInteger() && quantity(self).asInteger() % 1048576 == 0",message="must be a whole number of Mi"
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && double(int(quantity(self).asApproximateFloat() / 1048576.0)) * 1048576.0 == quantity(self).asApproximateFloat()",message="must be a whole number of Mi"
 	// +kubebuilder:validation:XValidation:rule="!isQuantity(self) || (quantity(self).compareTo(quantity('1Mi')) >= 0 && quantity(self).compareTo(quantity('1Ti')) <= 0)",message="must be between 1Mi and 1Ti"
 	Memory *resource.Quantity `json:"memory,omitempty"`
 
