@@ -149,7 +149,7 @@ func loadExamples(t *testing.T, patterns ...string) []example {
 	return out
 }
 
-func loadExample(t *testing.T, file string) example {
+func loadExample(t testing.TB, file string) example {
 	t.Helper()
 	raw, err := os.ReadFile(file)
 	if err != nil {

@@ -23,8 +23,8 @@ type AlbatrossInstanceSpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.__namespace__) || self.exists_one(u, has(u.__namespace__) && u.__namespace__ == t.__namespace__))",message="each namespace may be named by one tenant only"
-	// +kubebuilder:validation:XValidation:rule="self.all(t, !has(t.path) || self.exists_one(u, (has(u.path) ? u.path : has(u.__namespace__) ? u.__namespace__ : '') == t.path))",message="each path may be given to one tenant only"
+	// +kubebuilder:validation:XValidation:rule="[self.filter(t, has(t.__namespace__)).map(t, t.__namespace__)].all(names, names.all(n, names.indexOf(n) == names.lastIndexOf(n)))",message="each namespace may be named by one tenant only"
+	// +kubebuilder:validation:XValidation:rule="[self.filter(t, has(t.path) || has(t.__namespace__)).map(t, has(t.path) ? t.path : t.__namespace__)].all(paths, paths.all(p, paths.indexOf(p) == paths.lastIndexOf(p)))",message="each path may be given to one tenant only"
 	Tenants []Tenant `json:"tenants,omitempty"`
 
 	// unschedulable keeps new unikernels and volumes away from this host. What is there goes on and is looked after.

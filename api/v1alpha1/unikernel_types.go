@@ -84,7 +84,7 @@ type UnikernelSpec struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:XValidation:rule="self.all(n, !has(n.mac) || self.exists_one(m, has(m.mac) && m.mac.lowerAscii() == n.mac.lowerAscii()))",message="each MAC address may be used once only"
+	// +kubebuilder:validation:XValidation:rule="[self.filter(n, has(n.mac)).map(n, n.mac)].all(macs, macs.all(m, macs.indexOf(m) == macs.lastIndexOf(m)))",message="each MAC address may be used once only"
 	NetworkInterfaces []NetworkInterface `json:"networkInterfaces,omitempty"`
 
 	// blockDevices connects the unikernel's block devices to volumes. For type solo5 the names must be exactly the block
@@ -93,7 +93,7 @@ type UnikernelSpec struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:XValidation:rule="self.all(d, self.exists_one(e, (has(e.volumeRef) ? e.volumeRef.name : has(e.hostDevice) ? e.hostDevice : '') == (has(d.volumeRef) ? d.volumeRef.name : has(d.hostDevice) ? d.hostDevice : '')))",message="each volume may be attached once only"
+	// +kubebuilder:validation:XValidation:rule="[self.map(d, has(d.volumeRef) ? d.volumeRef.name : has(d.hostDevice) ? d.hostDevice : '')].all(volumes, volumes.all(v, volumes.indexOf(v) == volumes.lastIndexOf(v)))",message="each volume may be attached once only"
 	BlockDevices []BlockDevice `json:"blockDevices,omitempty"`
 
 	// restartPolicy says what happens when the unikernel ends. Default: type Always.
@@ -145,12 +145,12 @@ type NetworkInterface struct {
 	// +optional
 	Bridge BridgeName `json:"bridge,omitempty"`
 
-	// mac is the device's MAC address: six pairs of hexadecimal digits, a unicast address. Example: 00:80:41:12:34:56
+	// mac is the device's MAC address: six pairs of hexadecimal digits in lower case, a unicast address. Example: 00:80:41:12:34:56
 	// Default: one that the host derives from the names of the device and the unikernel, so it stays the same.
 	// +optional
 	// +kubebuilder:validation:MinLength=17
 	// +kubebuilder:validation:MaxLength=17
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$') && self != '00:00:00:00:00:00'",message="must be a unicast MAC address, such as 00:80:41:12:34:56"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$') && self != '00:00:00:00:00:00'",message="must be a unicast MAC address in lower case, such as 00:80:41:12:34:56"
 	MAC string `json:"mac,omitempty"`
 }
 
