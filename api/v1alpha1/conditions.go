@@ -5,8 +5,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // Condition types of all kinds. They follow the kstatus conventions: Reconciling and Stalled are abnormal when True and are
 // present only while they are True.
 const (
-	// ConditionReady sums the other conditions up. True: the object is as declared. False: it is not, and Reconciling or Stalled
-	// says whether the operator goes on. Unknown: the host cannot be asked, the last known facts stay in status.
+	// ConditionReady is the sum of the other conditions. True: the object is as declared. False: it is not, and Reconciling or
+	// Stalled says whether the operator goes on. Unknown: the host cannot be asked, the last known facts stay in status.
 	ConditionReady = "Ready"
 	// ConditionReconciling is True while the operator is working on the object or waits for something that may change by itself.
 	// The user need do nothing.
