@@ -11,15 +11,17 @@ type AlbatrossInstanceSpec struct {
 	// +required
 	Endpoint Endpoint `json:"endpoint"`
 
-	// credentialsSecretRef names a Secret in the operator's namespace with three PEM encoded keys: tls.crt is the certificate
-	// authority that signs commands for this host (or a certificate chain delegated by it, own certificate first), tls.key is
-	// its private key (Ed25519, ECDSA or RSA), and ca.crt is the certificate authority that the host's own certificate is
-	// verified with. A new content is used within seconds.
+	// credentialsSecretRef names a Secret in the operator's namespace with three PEM encoded keys.
+	// tls.crt is the certificate authority that signs commands for this host, or a certificate chain delegated by it, own certificate first.
+	// tls.key is its private key (Ed25519, ECDSA or RSA).
+	// ca.crt is the certificate authority that the host's own certificate is verified with.
+	// A new content is used within seconds.
 	// +required
 	CredentialsSecretRef SecretReference `json:"credentialsSecretRef"`
 
-	// tenants says which namespaces may use the host, each below which path and with which limits. The first entry that admits
-	// a namespace decides. A namespace that no entry admits is refused, so without entries the host serves nobody.
+	// tenants says which namespaces may use the host, each below which path and with which limits.
+	// The first entry that admits a namespace decides.
+	// A namespace that no entry admits is refused, so without entries the host serves nobody.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
@@ -27,28 +29,31 @@ type AlbatrossInstanceSpec struct {
 	// +kubebuilder:validation:XValidation:rule="[self.filter(t, has(t.path) || has(t.__namespace__)).map(t, has(t.path) ? t.path : t.__namespace__)].all(paths, paths.all(p, paths.indexOf(p) == paths.lastIndexOf(p)))",message="each path may be given to one tenant only"
 	Tenants []Tenant `json:"tenants,omitempty"`
 
-	// unschedulable keeps new unikernels and volumes away from this host. What is there goes on and is looked after.
+	// unschedulable keeps new unikernels and volumes away from this host.
+	// What is there goes on and is looked after.
 	// Default: false.
 	// +optional
 	Unschedulable bool `json:"unschedulable,omitempty"`
 
-	// pollInterval is the time between two looks at the host, from 1s to 1h. A unikernel that vanished is noticed after this
-	// time at most; after a command of its own the operator looks at once. Default: 30s.
+	// pollInterval is the time between two looks at the host, from 1s to 1h.
+	// A unikernel that vanished is noticed after this time at most; after a command of its own the operator looks at once.
+	// Default: 30s.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:Pattern=`^([0-9]+([.][0-9]+)?(ms|s|m|h))+$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be between 1s and 1h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration between 1s and 1h, such as 30s"
 	PollInterval *metav1.Duration `json:"pollInterval,omitempty"`
 }
 
 // Endpoint is the TCP address of a host's albatross-tls-endpoint.
 type Endpoint struct {
-	// host is the DNS name or the IP address of the host. Examples: albatross.example.org, 192.0.2.7, 2001:db8::7
+	// host is the DNS name or the IP address of the host.
+	// Examples: albatross.example.org, 192.0.2.7, 2001:db8::7
 	// +required
 	Host Host `json:"host"`
 
-	// port is the TCP port. Default: 1025.
+	// port is the TCP port.
+	// Default: 1025.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
@@ -66,18 +71,20 @@ type Tenant struct {
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
 
-	// namespaceSelector admits every namespace whose labels match. The empty selector admits every namespace.
+	// namespaceSelector admits every namespace whose labels match.
+	// The empty selector admits every namespace.
 	// +optional
 	NamespaceSelector *NamespaceSelector `json:"namespaceSelector,omitempty"`
 
-	// path is where the tenant's unikernels and volumes live on the host: one to eight labels joined by ':', below the path of
-	// the credential. Example: customers:alice. Default: the name of the namespace.
+	// path is where the tenant's unikernels and volumes live on the host: one to eight labels joined by ':', below the path of the credential.
+	// Example: customers:alice.
+	// Default: the name of the namespace.
 	// +optional
 	Path Path `json:"path,omitempty"`
 
-	// policy limits what the tenant may use; the operator sets it on the host. Without it the policy in force on the host stays.
-	// If there is none, the tenant's objects are Stalled with reason NoPolicy, because on Albatross a path without a policy is
-	// unlimited.
+	// policy limits what the tenant may use; the operator sets it on the host.
+	// Without it the policy in force on the host stays.
+	// If there is none, the tenant's objects are Stalled with reason NoPolicy, because on Albatross a path without a policy is unlimited.
 	// +optional
 	Policy *Policy `json:"policy,omitempty"`
 }
@@ -107,15 +114,15 @@ type LabelValue string
 //
 // +kubebuilder:validation:XValidation:rule="(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",message="values must be set for the operators In and NotIn, and only for these"
 type LabelRequirement struct {
-	// key is the name of the label. Example: kubernetes.io/metadata.name
+	// key is the name of the label.
+	// Example: kubernetes.io/metadata.name
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`
 	Key string `json:"key"`
 
-	// operator is how the label's value relates to values: In or NotIn (the label has, or has not, one of the values), Exists or
-	// DoesNotExist (the label is there, or is not).
+	// operator is how the label's value relates to values: In or NotIn (the label has, or has not, one of the values), Exists or DoesNotExist (the label is there, or is not).
 	// +required
 	// +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
 	Operator metav1.LabelSelectorOperator `json:"operator"`
@@ -142,7 +149,8 @@ type Policy struct {
 	// +kubebuilder:validation:MaxItems=256
 	CPUIDs []CPUID `json:"cpuIDs"`
 
-	// memory is the sum of the memory of all unikernels, in whole Mi, more than 16Mi. Example: 1Gi
+	// memory is the sum of the memory of all unikernels, in whole Mi, more than 16Mi.
+	// Example: 1Gi
 	// +required
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=string
@@ -152,7 +160,9 @@ type Policy struct {
 	// +kubebuilder:validation:XValidation:rule="!isQuantity(self) || (quantity(self).compareTo(quantity('16Mi')) > 0 && quantity(self).compareTo(quantity('1Pi')) <= 0)",message="must be more than 16Mi and at most 1Pi"
 	Memory resource.Quantity `json:"memory"`
 
-	// storage is the sum of the sizes of all volumes, in whole Mi. Absent or 0: no volumes. Example: 10Gi
+	// storage is the sum of the sizes of all volumes, in whole Mi.
+	// Absent or 0: no volumes.
+	// Example: 10Gi
 	// +optional
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=string
@@ -162,7 +172,9 @@ type Policy struct {
 	// +kubebuilder:validation:XValidation:rule="!isQuantity(self) || (quantity(self).compareTo(quantity('0')) >= 0 && quantity(self).compareTo(quantity('1Pi')) <= 0)",message="must be between 0 and 1Pi"
 	Storage *resource.Quantity `json:"storage,omitempty"`
 
-	// bridges are the host's network bridges that unikernels may be connected to. Absent: none. Example: [service]
+	// bridges are the host's network bridges that unikernels may be connected to.
+	// Absent: none.
+	// Example: [service]
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
@@ -171,8 +183,8 @@ type Policy struct {
 
 // AlbatrossInstanceStatus is what the operator knows about a host.
 type AlbatrossInstanceStatus struct {
-	// observedGeneration is the metadata.generation that the conditions were computed for. It is -1 until the operator has seen
-	// the object.
+	// observedGeneration is the metadata.generation that the conditions were computed for.
+	// It is -1 until the operator has seen the object.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -208,7 +220,8 @@ type AlbatrossInstanceStatus struct {
 	// +optional
 	Used *Usage `json:"used,omitempty"`
 
-	// tenants is the use and the policy in force of each admitted path, sorted by path. At most 256 are listed.
+	// tenants is the use and the policy in force of each admitted path, sorted by path.
+	// At most 256 are listed.
 	// +optional
 	// +listType=map
 	// +listMapKey=path
@@ -222,7 +235,8 @@ type AlbatrossInstanceStatus struct {
 
 // Capacity is the policy that a host reports for the path of the credential.
 type Capacity struct {
-	// unikernels is the number of unikernels that the host allows. Absent: no limit.
+	// unikernels is the number of unikernels that the host allows.
+	// Absent: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Unikernels *int64 `json:"unikernels,omitempty"`
@@ -237,7 +251,8 @@ type Capacity struct {
 	// +optional
 	Memory *resource.Quantity `json:"memory,omitempty"`
 
-	// storage is the space for volumes. Absent: no volumes, or not told by the host.
+	// storage is the space for volumes.
+	// Absent: no volumes, or not told by the host.
 	// +optional
 	Storage *resource.Quantity `json:"storage,omitempty"`
 
@@ -284,11 +299,13 @@ type TenantStatus struct {
 	// +optional
 	Used *Usage `json:"used,omitempty"`
 
-	// policy is the policy in force on the host. Absent: none.
+	// policy is the policy in force on the host.
+	// Absent: none.
 	// +optional
 	Policy *PolicyStatus `json:"policy,omitempty"`
 
-	// refused is the host's text when it refused the policy of spec. The last accepted policy then stays in use.
+	// refused is the host's text when it refused the policy of spec.
+	// The last accepted policy then stays in use.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Refused string `json:"refused,omitempty"`
@@ -311,7 +328,8 @@ type PolicyStatus struct {
 	// +required
 	Memory resource.Quantity `json:"memory"`
 
-	// storage is the limit for the sum of the sizes of all volumes. Absent: no volumes.
+	// storage is the limit for the sum of the sizes of all volumes.
+	// Absent: no volumes.
 	// +optional
 	Storage *resource.Quantity `json:"storage,omitempty"`
 
@@ -337,7 +355,8 @@ type Unowned struct {
 	// +kubebuilder:validation:Maximum=10000000
 	Volumes int32 `json:"volumes"`
 
-	// unikernelNames are the full names of the first 32 of these unikernels in alphabetical order. Example: alice:old-web
+	// unikernelNames are the full names of the first 32 of these unikernels in alphabetical order.
+	// Example: alice:old-web
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
@@ -368,7 +387,8 @@ type Unowned struct {
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name must have at most 63 characters"
 type AlbatrossInstance struct {
 	metav1.TypeMeta `json:",inline"`
-	// metadata is the standard metadata of the object. The name has at most 63 characters.
+	// metadata is the standard metadata of the object.
+	// The name has at most 63 characters.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 

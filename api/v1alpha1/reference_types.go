@@ -52,7 +52,8 @@ type InstanceReference struct {
 
 // VolumeReference names a Volume of the same namespace.
 type VolumeReference struct {
-	// name is the metadata.name of the Volume. It must be on the same AlbatrossInstance as the unikernel.
+	// name is the metadata.name of the Volume.
+	// It must be on the same AlbatrossInstance as the unikernel.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63

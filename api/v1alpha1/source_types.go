@@ -12,7 +12,8 @@ type ContentSource struct {
 	// +optional
 	OCI *OCISource `json:"oci,omitempty"`
 
-	// url is an http or https address that answers with the content. It needs sha256, and must not contain credentials.
+	// url is an http or https address that answers with the content.
+	// It needs sha256, and must not contain credentials.
 	// Example: https://example.org/hello.hvt
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -20,8 +21,9 @@ type ContentSource struct {
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^https?://[^/?#@]+([/?#].*)?$')",message="must be an http or https URL without credentials"
 	URL string `json:"url,omitempty"`
 
-	// sha256 is the expected SHA-256 of the content, as 64 lower case hexadecimal digits. Content with another digest is
-	// never used. Required with url; allowed with oci and build, where it pins what a tag or the latest build may deliver.
+	// sha256 is the expected SHA-256 of the content, as 64 lower case hexadecimal digits.
+	// Content with another digest is never used.
+	// Required with url; allowed with oci and build, where it pins what a tag or the latest build may deliver.
 	// +optional
 	SHA256 SHA256 `json:"sha256,omitempty"`
 
@@ -42,11 +44,12 @@ type OCISource struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$')",message="must be a registry host, a repository, and a tag or digest, such as registry.example.org/unikernels/hello:1.2"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9][a-zA-Z0-9-]*([.][a-zA-Z0-9-]+)+(:[0-9]{1,5})?|[a-zA-Z0-9][a-zA-Z0-9-]*:[0-9]{1,5}|localhost)(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$')",message="must be a registry host, a repository, and a tag or digest, such as registry.example.org/unikernels/hello:1.2"
 	// +kubebuilder:validation:XValidation:rule="self.matches('(:[a-zA-Z0-9_][a-zA-Z0-9._-]*|@sha256:[0-9a-f]{64})$')",message="must end in a tag or a digest"
 	Reference string `json:"reference"`
 
-	// mediaType chooses the layer with this media type. Example: application/vnd.solo5.unikernel.v1
+	// mediaType chooses the layer with this media type.
+	// Example: application/vnd.solo5.unikernel.v1
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
@@ -59,31 +62,34 @@ type OCISource struct {
 	// +kubebuilder:validation:MaxLength=255
 	Title string `json:"title,omitempty"`
 
-	// pullSecretRef names a Secret of type kubernetes.io/dockerconfigjson in the object's namespace with the credentials for the
-	// registry. Without it the registry is asked anonymously.
+	// pullSecretRef names a Secret of type kubernetes.io/dockerconfigjson in the object's namespace with the credentials for the registry.
+	// Without it the registry is asked anonymously.
 	// +optional
 	PullSecretRef *SecretReference `json:"pullSecretRef,omitempty"`
 
-	// caSecretRef names a Secret in the object's namespace whose key ca.crt holds the PEM certificates that the registry's
-	// certificate is verified with. Without it the operator's system certificates are used.
+	// caSecretRef names a Secret in the object's namespace whose key ca.crt holds the PEM certificates that the registry's certificate is verified with.
+	// Without it the operator's system certificates are used.
 	// +optional
 	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
 
-	// insecure allows plain http, and https with a certificate that cannot be verified. Default: false.
+	// insecure allows plain http, and https with a certificate that cannot be verified.
+	// Default: false.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
 }
 
 // BuildSource names a build of a job on a reproducible-builds server.
 type BuildSource struct {
-	// server is the address of the build server. Default: https://builds.robur.coop
+	// server is the address of the build server.
+	// Default: https://builds.robur.coop
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^https?://[^/?#@]+(/[^?#]*)?$')",message="must be an http or https URL without credentials, query and fragment"
 	Server string `json:"server,omitempty"`
 
-	// job is the name of the job. Example: static-website
+	// job is the name of the job.
+	// Example: static-website
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -100,8 +106,8 @@ type BuildSource struct {
 
 // StoredSource names something that was uploaded for the object's namespace.
 type StoredSource struct {
-	// sha256 is the SHA-256 of the uploaded content, as 64 lower case hexadecimal digits. Uploads for other namespaces cannot be
-	// used, even when their digest is known.
+	// sha256 is the SHA-256 of the uploaded content, as 64 lower case hexadecimal digits.
+	// Uploads for other namespaces cannot be used, even when their digest is known.
 	// +required
 	SHA256 SHA256 `json:"sha256"`
 }
@@ -121,7 +127,8 @@ type CatalogReference struct {
 type ImageSource struct {
 	ContentSource `json:",inline"`
 
-	// catalog uses an entry of the image catalogue (a UnikernelImage). A change of the entry rolls out as spec.update allows.
+	// catalog uses an entry of the image catalogue (a UnikernelImage).
+	// A change of the entry rolls out as spec.update allows.
 	// +optional
 	Catalog *CatalogReference `json:"catalog,omitempty"`
 }

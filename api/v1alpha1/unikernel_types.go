@@ -30,21 +30,26 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'bhyve' || !has(self.networkInterfaces) || self.networkInterfaces.all(n, has(n.bridge))",message="the network interfaces of type bhyve need bridge"
 // +kubebuilder:validation:XValidation:rule="(has(self.type) && self.type == 'bhyve') || !has(self.blockDevices) || self.blockDevices.all(d, !has(d.hostDevice) || (size(d.hostDevice) <= 63 && d.hostDevice.matches('^([a-z0-9][a-z0-9.-]*|[.][a-z0-9.-]+)$')))",message="hostDevice of type solo5 must be an Albatross label: 1 to 63 of a-z, 0-9, '-' and '.', not beginning with '-', and not '.' alone"
 type UnikernelSpec struct {
-	// instanceRef names the AlbatrossInstance that runs the unikernel. A change moves it: it is created on the new host, then
-	// destroyed on the old one.
+	// instanceRef names the AlbatrossInstance that runs the unikernel.
+	// A change moves it: it is created on the new host, then destroyed on the old one.
 	// +required
 	InstanceRef InstanceReference `json:"instanceRef"`
 
-	// type is solo5 (a Solo5 unikernel) or bhyve (a virtual machine under FreeBSD's bhyve). Immutable. Default: solo5.
+	// type is solo5 (a Solo5 unikernel) or bhyve (a virtual machine under FreeBSD's bhyve).
+	// Immutable.
+	// Default: solo5.
 	// +optional
 	Type UnikernelType `json:"type,omitempty"`
 
 	// image is where the unikernel's binary comes from: exactly one of oci, url (with sha256), build, stored and catalog.
-	// Required for type solo5; must be absent for type bhyve. A change replaces the running unikernel.
+	// Required for type solo5; must be absent for type bhyve.
+	// A change replaces the running unikernel.
 	// +optional
 	Image *ImageSource `json:"image,omitempty"`
 
-	// memory is the unikernel's memory in whole Mi, from 1Mi to 1Ti. It counts against the tenant's policy. Default: 32Mi.
+	// memory is the unikernel's memory in whole Mi, from 1Mi to 1Ti.
+	// It counts against the tenant's policy.
+	// Default: 32Mi.
 	// +optional
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=string
@@ -54,22 +59,25 @@ type UnikernelSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!isQuantity(self) || (quantity(self).compareTo(quantity('1Mi')) >= 0 && quantity(self).compareTo(quantity('1Ti')) <= 0)",message="must be between 1Mi and 1Ti"
 	Memory *resource.Quantity `json:"memory,omitempty"`
 
-	// cpuIDs are the physical CPUs of the host that the unikernel may run on, counted from 0. The tenant's policy must allow
-	// them. Default: one of the CPUs that the policy allows, chosen by the unikernel's name; a running unikernel keeps the CPUs
-	// it has while they are allowed.
+	// cpuIDs are the physical CPUs of the host that the unikernel may run on, counted from 0.
+	// The tenant's policy must allow them.
+	// Default: one of the CPUs that the policy allows, chosen by the unikernel's name; a running unikernel keeps the CPUs it has while they are allowed.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	CPUIDs []CPUID `json:"cpuIDs,omitempty"`
 
-	// cpus is the number of virtual CPUs, 1 to 64. A Solo5 unikernel has one. Default: 1.
+	// cpus is the number of virtual CPUs, 1 to 64.
+	// A Solo5 unikernel has one.
+	// Default: 1.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=64
 	CPUs int32 `json:"cpus,omitempty"`
 
-	// arguments are passed to the unikernel in this order. Everybody who may read the object can read them.
+	// arguments are passed to the unikernel in this order.
+	// Everybody who may read the object can read them.
 	// Example: ["--ipv4=10.0.0.2/24", "--ipv4-gateway=10.0.0.1"]
 	// +optional
 	// +listType=atomic
@@ -78,8 +86,8 @@ type UnikernelSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="!self.contains('\\u0000')",message="an argument must not contain a NUL character"
 	Arguments []string `json:"arguments,omitempty"`
 
-	// networkInterfaces connects the unikernel's network devices to bridges of the host. For type solo5 the names must be
-	// exactly the network devices of the image's manifest.
+	// networkInterfaces connects the unikernel's network devices to bridges of the host.
+	// For type solo5 the names must be exactly the network devices of the image's manifest.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -87,8 +95,8 @@ type UnikernelSpec struct {
 	// +kubebuilder:validation:XValidation:rule="[self.filter(n, has(n.mac)).map(n, n.mac)].all(macs, macs.all(m, macs.indexOf(m) == macs.lastIndexOf(m)))",message="each MAC address may be used once only"
 	NetworkInterfaces []NetworkInterface `json:"networkInterfaces,omitempty"`
 
-	// blockDevices connects the unikernel's block devices to volumes. For type solo5 the names must be exactly the block
-	// devices of the image's manifest.
+	// blockDevices connects the unikernel's block devices to volumes.
+	// For type solo5 the names must be exactly the block devices of the image's manifest.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -96,56 +104,67 @@ type UnikernelSpec struct {
 	// +kubebuilder:validation:XValidation:rule="[self.map(d, has(d.volumeRef) ? d.volumeRef.name : has(d.hostDevice) ? d.hostDevice : '')].all(volumes, volumes.all(v, volumes.indexOf(v) == volumes.lastIndexOf(v)))",message="each volume may be attached once only"
 	BlockDevices []BlockDevice `json:"blockDevices,omitempty"`
 
-	// restartPolicy says what happens when the unikernel ends. Default: type Always.
+	// restartPolicy says what happens when the unikernel ends.
+	// Default: type Always.
 	// +optional
 	RestartPolicy *RestartPolicy `json:"restartPolicy,omitempty"`
 
-	// startupPriority is the order in which the host starts its unikernels after a boot: 1 first, 100 last. Default: 50.
+	// startupPriority is the order in which the host starts its unikernels after a boot: 1 first, 100 last.
+	// Default: 50.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	StartupPriority int32 `json:"startupPriority,omitempty"`
 
-	// linuxBootPartition is the partition of the first block device that a Linux guest boots from. Type bhyve only.
-	// Example: gpt2. Default: the guest is not booted as Linux.
+	// linuxBootPartition is the partition of the first block device that a Linux guest boots from.
+	// Type bhyve only.
+	// Example: gpt2.
+	// Default: the guest is not booted as Linux.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9,._-]*$')",message="must be the name of a partition, such as gpt2 or msdos1"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9/][a-zA-Z0-9/,._-]*$')",message="must be the name of a partition, such as gpt2 or /dev/sda1"
 	LinuxBootPartition string `json:"linuxBootPartition,omitempty"`
 
-	// suspended stops the unikernel and keeps it stopped; its volumes stay. Default: false.
+	// suspended stops the unikernel and keeps it stopped; its volumes stay.
+	// Default: false.
 	// +optional
 	Suspended bool `json:"suspended,omitempty"`
 
-	// deletionPolicy says what becomes of the unikernel on the host when this object is deleted: Delete destroys it, Orphan
-	// leaves it running. Default: Delete.
+	// deletionPolicy says what becomes of the unikernel on the host when this object is deleted: Delete destroys it, Orphan leaves it running.
+	// Default: Delete.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// probe says how to find out whether the unikernel works. Without it a running unikernel counts as healthy.
+	// probe says how to find out whether the unikernel works.
+	// Without it a running unikernel counts as healthy.
 	// +optional
 	Probe *Probe `json:"probe,omitempty"`
 
-	// update says how a new image behind a tag, the latest build or a catalogue entry is taken up. Default: policy Manual.
+	// update says how a new image behind a tag, the latest build or a catalogue entry is taken up.
+	// Default: policy Manual.
 	// +optional
 	Update *UpdateStrategy `json:"update,omitempty"`
 }
 
 // NetworkInterface connects a network device of the unikernel to a bridge of the host.
 type NetworkInterface struct {
-	// name is the name of the unikernel's network device: letters and digits. Example: service
+	// name is the name of the unikernel's network device: letters and digits.
+	// Example: service
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=67
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9]+$')",message="must be letters and digits"
 	Name string `json:"name"`
 
-	// bridge is the bridge of the host; the tenant's policy must allow it. Required for type bhyve. Default: the device's name.
+	// bridge is the bridge of the host; the tenant's policy must allow it.
+	// Required for type bhyve.
+	// Default: the device's name.
 	// +optional
 	Bridge BridgeName `json:"bridge,omitempty"`
 
-	// mac is the device's MAC address: six pairs of hexadecimal digits in lower case, a unicast address. Example: 00:80:41:12:34:56
+	// mac is the device's MAC address: six pairs of hexadecimal digits in lower case, a unicast address.
+	// Example: 00:80:41:12:34:56
 	// Default: one that the host derives from the names of the device and the unikernel, so it stays the same.
 	// +optional
 	// +kubebuilder:validation:MinLength=17
@@ -158,26 +177,29 @@ type NetworkInterface struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.volumeRef) != has(self.hostDevice)",message="exactly one of volumeRef and hostDevice must be set"
 type BlockDevice struct {
-	// name is the name of the unikernel's block device: letters and digits. Example: storage
+	// name is the name of the unikernel's block device: letters and digits.
+	// Example: storage
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=67
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9]+$')",message="must be letters and digits"
 	Name string `json:"name"`
 
-	// volumeRef names a Volume of the same namespace. The unikernel waits until it is provisioned and populated.
+	// volumeRef names a Volume of the same namespace.
+	// The unikernel waits until it is provisioned and populated.
 	// +optional
 	VolumeRef *VolumeReference `json:"volumeRef,omitempty"`
 
-	// hostDevice names something on the host that no Volume object stands for: for type solo5 a volume at the tenant's path (a
-	// label), for type bhyve also a device of the host. Examples: data, /dev/zvol/tank/vm0
+	// hostDevice names something on the host that no Volume object stands for: for type solo5 a volume at the tenant's path (a label), for type bhyve also a device that the host opens to the tenant.
+	// Examples: data, /dev/zvol/tank/vm0
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^/?[a-zA-Z0-9._:-]+(/[a-zA-Z0-9._:-]+)*$') && !self.matches('(^|/)[.][.]?(/|$)')",message="must be the name of a volume or the path of a device, without '.' and '..' as parts"
 	HostDevice string `json:"hostDevice,omitempty"`
 
-	// sectorSize is the size of a sector in bytes, a power of two from 512 to 65536. Default: what the host takes, usually 512.
+	// sectorSize is the size of a sector in bytes, a power of two from 512 to 65536.
+	// Default: what the host takes, usually 512.
 	// +optional
 	// +kubebuilder:validation:Minimum=512
 	// +kubebuilder:validation:Maximum=65536
@@ -205,13 +227,13 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.exitCodes) || self.type == 'OnFailure'",message="exitCodes goes with type OnFailure only"
 type RestartPolicy struct {
-	// type is Always (the operator brings the unikernel back whenever it is gone, with a back-off from 10 s to 5 min), OnFailure
-	// (the host restarts it after the exit codes below; otherwise it has exited for good) or Never (it has exited for good).
+	// type is Always (the operator brings the unikernel back whenever it is gone, with a back-off from 10 s to 5 min), OnFailure (the host restarts it after the exit codes below; otherwise it has exited for good) or Never (it has exited for good).
 	// +required
 	Type RestartPolicyType `json:"type"`
 
-	// exitCodes are the exit codes after which the host restarts the unikernel. Whatever stands here, hosts never restart after
-	// the codes 1 and 60 to 64 or a signal. Absent or empty: after every other code.
+	// exitCodes are the exit codes after which the host restarts the unikernel.
+	// Whatever stands here, hosts never restart after the codes 1 and 60 to 64 or a signal.
+	// Absent or empty: after every other code.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=256
@@ -226,8 +248,8 @@ type ExitCode int32
 
 // UnikernelStatus is what the operator knows about a unikernel. While the host cannot be reached the last known facts stay.
 type UnikernelStatus struct {
-	// observedGeneration is the metadata.generation that the conditions were computed for. It is -1 until the operator has seen
-	// the object.
+	// observedGeneration is the metadata.generation that the conditions were computed for.
+	// It is -1 until the operator has seen the object.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -239,12 +261,14 @@ type UnikernelStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// instance is the AlbatrossInstance on which the unikernel was created. It differs from spec.instanceRef during a move.
+	// instance is the AlbatrossInstance on which the unikernel was created.
+	// It differs from spec.instanceRef during a move.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Instance string `json:"instance,omitempty"`
 
-	// hostName is the full name of the unikernel on the host: path, ':' and name. Example: alice:hello
+	// hostName is the full name of the unikernel on the host: path, ':' and name.
+	// Example: alice:hello
 	// +optional
 	// +kubebuilder:validation:MaxLength=319
 	HostName string `json:"hostName,omitempty"`
@@ -297,7 +321,8 @@ type UnikernelStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	RestartedAt string `json:"restartedAt,omitempty"`
 
-	// history is the images and configurations that were deployed, newest first. At most 10 are kept.
+	// history is the images and configurations that were deployed, newest first.
+	// At most 10 are kept.
 	// +optional
 	// +listType=map
 	// +listMapKey=revision
@@ -317,7 +342,8 @@ type NetworkInterfaceStatus struct {
 	// +kubebuilder:validation:MaxLength=255
 	Bridge string `json:"bridge,omitempty"`
 
-	// mac is the MAC address in lower case. Example: 00:80:41:12:34:56
+	// mac is the MAC address in lower case.
+	// Example: 00:80:41:12:34:56
 	// +optional
 	// +kubebuilder:validation:MaxLength=17
 	MAC string `json:"mac,omitempty"`
@@ -358,8 +384,8 @@ type Revision struct {
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest,omitempty"`
 
-	// source says where the image came from. Examples: https://example.org/hello.hvt,
-	// registry.example.org/unikernels/hello:1.2
+	// source says where the image came from.
+	// Examples: https://example.org/hello.hvt, registry.example.org/unikernels/hello:1.2
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Source string `json:"source,omitempty"`
@@ -373,7 +399,8 @@ type Revision struct {
 	// +optional
 	DeployedAt *metav1.Time `json:"deployedAt,omitempty"`
 
-	// reason is why it was deployed, as a reason of the condition Reconciling at that time. Examples: Creating, Replacing
+	// reason is why it was deployed, as a reason of the condition Reconciling at that time.
+	// Examples: Creating, Replacing
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
@@ -397,8 +424,8 @@ type Revision struct {
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name must have at most 63 characters: it is an Albatross label"
 type Unikernel struct {
 	metav1.TypeMeta `json:",inline"`
-	// metadata is the standard metadata of the object. The name is the label of the unikernel on the host, at most 63
-	// characters.
+	// metadata is the standard metadata of the object.
+	// The name is the label of the unikernel on the host, at most 63 characters.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 

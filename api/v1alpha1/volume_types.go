@@ -11,11 +11,14 @@ import (
 // +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) == 0",message="size is immutable"
 // +kubebuilder:validation:XValidation:rule="has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)",message="source is immutable"
 type VolumeSpec struct {
-	// instanceRef names the AlbatrossInstance that keeps the volume. Immutable.
+	// instanceRef names the AlbatrossInstance that keeps the volume.
+	// Immutable.
 	// +required
 	InstanceRef InstanceReference `json:"instanceRef"`
 
-	// size is the size of the volume in whole Mi, from 1Mi to 64Ti. It counts against the tenant's policy. Immutable.
+	// size is the size of the volume in whole Mi, from 1Mi to 64Ti.
+	// It counts against the tenant's policy.
+	// Immutable.
 	// Example: 64Mi
 	// +required
 	// +kubebuilder:validation:Schemaless
@@ -26,13 +29,14 @@ type VolumeSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!isQuantity(self) || (quantity(self).compareTo(quantity('1Mi')) >= 0 && quantity(self).compareTo(quantity('64Ti')) <= 0)",message="must be between 1Mi and 64Ti"
 	Size resource.Quantity `json:"size"`
 
-	// source is what the volume is filled with, once, after it was made. Immutable. Default: the volume stays as the host makes
-	// it, all zero.
+	// source is what the volume is filled with, once, after it was made.
+	// Immutable.
+	// Default: the volume stays as the host makes it, all zero.
 	// +optional
 	Source *VolumeSource `json:"source,omitempty"`
 
-	// deletionPolicy says what becomes of the volume on the host when this object is deleted: Delete removes it with its data,
-	// Orphan leaves it. Default: Delete.
+	// deletionPolicy says what becomes of the volume on the host when this object is deleted: Delete removes it with its data, Orphan leaves it.
+	// Default: Delete.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
@@ -51,8 +55,8 @@ type VolumeSource struct {
 
 // VolumeStatus is what the operator knows about a volume. While the host cannot be reached the last known facts stay.
 type VolumeStatus struct {
-	// observedGeneration is the metadata.generation that the conditions were computed for. It is -1 until the operator has seen
-	// the object.
+	// observedGeneration is the metadata.generation that the conditions were computed for.
+	// It is -1 until the operator has seen the object.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -64,7 +68,8 @@ type VolumeStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// hostName is the full name of the volume on the host: path, ':' and name. Example: alice:data
+	// hostName is the full name of the volume on the host: path, ':' and name.
+	// Example: alice:data
 	// +optional
 	// +kubebuilder:validation:MaxLength=319
 	HostName string `json:"hostName,omitempty"`
@@ -73,8 +78,9 @@ type VolumeStatus struct {
 	// +optional
 	Size *resource.Quantity `json:"size,omitempty"`
 
-	// attachedTo is the name of the Unikernel of the same namespace that uses the volume. When no object stands for the user of
-	// the volume, it is the full name on the host. Absent: nobody uses it.
+	// attachedTo is the name of the Unikernel of the same namespace that uses the volume.
+	// When no object stands for the user of the volume, it is the full name on the host.
+	// Absent: nobody uses it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	AttachedTo string `json:"attachedTo,omitempty"`
@@ -84,7 +90,8 @@ type VolumeStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	PopulatedDigest string `json:"populatedDigest,omitempty"`
 
-	// populatedAt is when the volume was filled. A volume is filled once.
+	// populatedAt is when the volume was filled.
+	// A volume is filled once.
 	// +optional
 	PopulatedAt *metav1.Time `json:"populatedAt,omitempty"`
 }
@@ -104,7 +111,8 @@ type VolumeStatus struct {
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name must have at most 63 characters: it is an Albatross label"
 type Volume struct {
 	metav1.TypeMeta `json:",inline"`
-	// metadata is the standard metadata of the object. The name is the label of the volume on the host, at most 63 characters.
+	// metadata is the standard metadata of the object.
+	// The name is the label of the volume on the host, at most 63 characters.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
