@@ -4,6 +4,8 @@ go 1.26.0
 
 require golang.org/x/crypto v0.58.0
 
+require go.uber.org/goleak v1.3.0 // indirect
+
 require (
 	github.com/evanphx/json-patch/v5 v5.9.11 // indirect
 	github.com/gofrs/flock v0.13.1 // indirect
