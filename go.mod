@@ -4,7 +4,10 @@ go 1.26.0
 
 require golang.org/x/crypto v0.58.0
 
-require go.uber.org/goleak v1.3.0 // indirect
+require (
+	github.com/go-logr/zapr v1.3.0 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
+)
 
 require (
 	github.com/evanphx/json-patch/v5 v5.9.11 // indirect

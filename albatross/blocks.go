@@ -153,10 +153,11 @@ func deflate(from io.Reader) io.ReadCloser {
 	return r
 }
 
-// DumpBlock reads a block device to its end and gives the number of bytes that
-// were written to w.
-func (c *Client) DumpBlock(ctx context.Context, scope Scope, label string, w io.Writer) (int64, error) {
-	command := wire.BlockDump{}
+// DumpBlock reads a block device that no unikernel uses to its end and gives the
+// number of bytes that were written to w. With a level of compression above 0
+// the data travels compressed and is expanded here.
+func (c *Client) DumpBlock(ctx context.Context, scope Scope, label string, level int64, w io.Writer) (int64, error) {
+	command := wire.BlockDump{Level: level}
 	if err := needLabel(scope, label, command); err != nil {
 		return 0, err
 	}

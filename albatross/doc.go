@@ -41,6 +41,12 @@ type (
 	Bridge = wire.Bridge
 	// MAC is an Ethernet address.
 	MAC = wire.MAC
+	// Info is what a host tells about a unikernel that runs.
+	Info = wire.Info
+	// BridgeInfo is a network device of a unikernel that runs.
+	BridgeInfo = wire.BridgeInfo
+	// BlockInfo is a block device of a unikernel that runs.
+	BlockInfo = wire.BlockInfo
 	// Unikernel is one that runs.
 	Unikernel = wire.NamedInfo
 	// Block is a block device of the host.
@@ -69,9 +75,16 @@ var (
 	ParseLabel = wire.ParseLabel
 	// ParsePath reads labels joined by ':'.
 	ParsePath = wire.ParsePath
+	// ParseName reads a label in a path as [Name.String] writes it.
+	ParseName = wire.ParseName
+	// ParseMAC reads six pairs of hexadecimal digits joined by ':'.
+	ParseMAC = wire.ParseMAC
 	// DeriveMAC gives the address that a host chooses when none is given.
 	DeriveMAC = wire.DeriveMAC
 )
+
+// Unlimited is how a host writes "no limit" in [Policy.Unikernels] of the root.
+const Unlimited = wire.UnlimitedUnikernels
 
 // Scope is the tenant that a command is for: the labels of its path with a
 // policy each, outermost first. The host applies these policies before the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"mollymawk.dev/operator/albatross/wire"
@@ -86,7 +87,7 @@ func (c *Client) infos(ctx context.Context, scope Scope, label string) ([]Uniker
 // Create starts a unikernel and gives the host's text ("created unikernel"),
 // which means that it was started and not that it is healthy. It fails when one
 // of that name runs, but only after the whole upload: ask first. The image in
-// config must be empty.
+// config must be empty; type bhyve needs none at all.
 func (c *Client) Create(ctx context.Context, scope Scope, label string, config Config, image Image) (string, error) {
 	config.Compressed = image.Compressed
 	return c.upload(ctx, scope, label, wire.UnikernelCreate{Config: config}, config, image)
@@ -103,7 +104,9 @@ func (c *Client) upload(ctx context.Context, scope Scope, label string, command 
 	if err := needLabel(scope, label, command); err != nil {
 		return "", err
 	}
-	if len(config.Image) != 0 || image.Reader == nil || image.Size <= 0 {
+	if config.Type == BHyve && image.Reader == nil {
+		image = Image{Reader: strings.NewReader("")} // it boots from a disk
+	} else if len(config.Image) != 0 || image.Reader == nil || image.Size <= 0 {
 		return "", invalid(scope, label, command, errors.New("an image of known size must be given, and none in the config"))
 	}
 	s, err := c.open(ctx, scope, label, command)

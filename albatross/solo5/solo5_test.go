@@ -3,7 +3,6 @@ package solo5_test
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,21 +13,7 @@ import (
 	"mollymawk.dev/operator/albatross/solo5"
 )
 
-// recorded is an entry of images.json.
-type recorded struct {
-	File   string
-	Length int64
-	ABI    struct {
-		Target  string
-		Version uint32
-	}
-	Devices  []struct{ Name, Type string }
-	Manifest string `json:"note_solo5_manifest"`
-	Note     string `json:"note_solo5_abi"`
-}
-
-func (r recorded) image(t testing.TB) solo5.Image {
-	t.Helper()
+func imageOf(r vectors.TestImage) solo5.Image {
 	image := solo5.Image{Target: map[string]solo5.Target{"hvt": solo5.HVT, "spt": solo5.SPT}[r.ABI.Target], ABIVersion: r.ABI.Version}
 	for _, d := range r.Devices {
 		image.Devices = append(image.Devices, solo5.Device{Name: d.Name, Type: map[string]solo5.DeviceType{"BLOCK_BASIC": solo5.Block, "NET_BASIC": solo5.Network}[d.Type]})
@@ -54,14 +39,10 @@ func build(t testing.TB, image solo5.Image, payload []byte) []byte {
 // TestRecordedNotes reads the notes of six real images, put into a file of
 // sections only and one of segments only, and makes the same notes itself.
 func TestRecordedNotes(t *testing.T) {
-	for _, r := range vectors.Load[[]recorded](t, "images.json") {
+	for _, r := range vectors.TestImages(t) {
 		t.Run(r.File, func(t *testing.T) {
-			manifest, err1 := hex.DecodeString(r.Manifest)
-			abi, err2 := hex.DecodeString(r.Note)
-			if err1 != nil || err2 != nil {
-				t.Fatal(err1, err2)
-			}
-			want := r.image(t)
+			manifest, abi := []byte(r.Manifest), []byte(r.ABINote)
+			want := imageOf(r)
 			made := build(t, want, []byte("code"))
 			if !bytes.Contains(made, manifest) || !bytes.Contains(made, abi) {
 				t.Error("the generator makes other notes")
@@ -252,8 +233,8 @@ func TestManyNotes(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, r := range vectors.Load[[]recorded](f, "images.json") {
-		f.Add(build(f, r.image(f), []byte("payload")))
+	for _, r := range vectors.TestImages(f) {
+		f.Add(build(f, imageOf(r), []byte("payload")))
 	}
 	f.Add(assemble(nil, nil))
 	f.Add([]byte("\x7fELF"))

@@ -76,7 +76,7 @@ type (
 	}
 	// BlockDump reads a block device.
 	BlockDump struct {
-		// Level of compression; Albatross 2.7 ignores it and sends plain data.
+		// Level of compression, 0 (none) to 9.
 		Level int64
 	}
 	// OldBlockAdd of earlier clients carries the data.

@@ -4,6 +4,7 @@ import (
 	"crypto/md5" //nolint:gosec // the host derives addresses with MD5; it is no security measure
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 )
@@ -138,6 +139,16 @@ type MAC [6]byte
 // String gives six hexadecimal pairs in lower case joined by ':'.
 func (m MAC) String() string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
+// ParseMAC reads what [MAC.String] writes, in upper or lower case; ok is false
+// for anything else.
+func ParseMAC(s string) (m MAC, ok bool) {
+	hardware, err := net.ParseMAC(s)
+	if err != nil || len(hardware) != len(m) {
+		return m, false
+	}
+	return MAC(hardware), true
 }
 
 // DeriveMAC gives the address that a host chooses for a network interface whose

@@ -1,0 +1,48 @@
+// The operator, as it runs in a cluster.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"mollymawk.dev/operator/internal/operator"
+	"mollymawk.dev/operator/internal/options"
+)
+
+func main() {
+	err := run(os.Args[1:])
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o := options.Default()
+	o.AddFlags(flags)
+	shared := flag.NewFlagSet("shared", flag.ContinueOnError)
+	config.RegisterFlags(shared) // --kubeconfig
+	logging := zap.Options{}
+	logging.BindFlags(shared)
+	flags.AddGoFlagSet(shared)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	log := zap.New(zap.UseFlagOptions(&logging))
+	ctrl.SetLogger(log)
+	restConfig, err := config.GetConfig()
+	if err != nil {
+		return fmt.Errorf("no access to a cluster (give --kubeconfig outside of one): %w", err)
+	}
+	return operator.Run(ctrl.SetupSignalHandler(), restConfig, o, log)
+}

@@ -1,0 +1,173 @@
+package controllers
+
+import (
+	"cmp"
+	"encoding/hex"
+	"slices"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"mollymawk.dev/operator/albatross"
+	"mollymawk.dev/operator/api/v1alpha1"
+	"mollymawk.dev/operator/internal/status"
+)
+
+// unikernelConditions are those that this reconciler owns.
+var unikernelConditions = []string{
+	v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
+	v1alpha1.ConditionHostAvailable, v1alpha1.ConditionImageReady, v1alpha1.ConditionRunning,
+}
+
+// maxHistory is how many revisions status keeps.
+const maxHistory = 10
+
+// maxRestartMark is the length that status has room for.
+const maxRestartMark = 64
+
+// restartMark is what the annotation asks for, as status remembers it.
+func restartMark(uk *v1alpha1.Unikernel) string {
+	mark := uk.Annotations[v1alpha1.AnnotationRestartedAt]
+	return mark[:min(len(mark), maxRestartMark)]
+}
+
+// stoppedOnPurpose tells whether it does not run because it was suspended.
+func stoppedOnPurpose(conditions []metav1.Condition) bool {
+	running := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionRunning)
+	return running != nil && running.Reason == v1alpha1.ReasonSuspended
+}
+
+// conclude writes what was found into the status. A detail that was not looked
+// at keeps its last condition.
+func (s *unikernelScope) conclude() {
+	if s.unchanged || s.verdict.IsZero() {
+		return
+	}
+	st := &s.uk.Status
+	wanted := s.verdict.Conditions()
+	for conditionType, found := range map[string]*metav1.Condition{
+		v1alpha1.ConditionHostAvailable: s.hostAvailable, v1alpha1.ConditionImageReady: s.imageReady, v1alpha1.ConditionRunning: s.running,
+	} {
+		if found == nil {
+			found = apimeta.FindStatusCondition(st.Conditions, conditionType)
+		}
+		if found != nil {
+			wanted = append(wanted, *found)
+		}
+	}
+	st.ObservedGeneration = s.uk.Generation
+	st.Conditions = status.Merge(st.Conditions, wanted, unikernelConditions, s.uk.Generation, metav1.NewTime(s.now()))
+}
+
+// paused keeps all facts; only the summary says that nobody looks.
+func (s *unikernelScope) paused() {
+	s.verdict = pausedVerdict(s.uk.Status.Conditions)
+}
+
+// pausedVerdict keeps whether the object was ready.
+func pausedVerdict(conditions []metav1.Condition) status.Verdict {
+	const message = "paused by the annotation " + v1alpha1.AnnotationPaused
+	if apimeta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) {
+		return status.Ready(v1alpha1.ReasonPaused, message)
+	}
+	return status.Stalled(v1alpha1.ReasonPaused, message)
+}
+
+func (s *unikernelScope) hostUnavailable(v status.Verdict) {
+	s.hostAvailable = new(status.Condition(v1alpha1.ConditionHostAvailable, metav1.ConditionFalse, v.Reason, v.Message))
+}
+
+// settle says how things are when there is nothing left to do.
+func (s *unikernelScope) settle() {
+	s.recordFacts()
+	switch d := s.decision; d.reason {
+	case v1alpha1.ReasonSuspended:
+		s.verdict = status.Ready(d.reason, d.message)
+		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionFalse, d.reason, d.message))
+	case v1alpha1.ReasonExited:
+		s.verdict = status.Stalled(d.reason, d.message)
+		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionFalse, d.reason, d.message))
+	default:
+		s.verdict = status.Ready(v1alpha1.ReasonSucceeded, d.message)
+		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, d.message))
+		if s.uk.Spec.Image != nil {
+			s.imageReady = new(status.Condition(v1alpha1.ConditionImageReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "fetched and verified"))
+		}
+	}
+}
+
+// recordFacts takes over what the host tells.
+func (s *unikernelScope) recordFacts() {
+	st := &s.uk.Status
+	st.Instance, st.HostName = s.instance.Name, s.desired.name.String()
+	if s.observed == nil {
+		st.Digest, st.ShortDigest, st.StartedAt, st.Memory = "", "", nil, nil
+		st.NetworkInterfaces, st.BlockDevices = nil, nil
+		return
+	}
+	info := s.observed.Info
+	if info.Type == albatross.Solo5 {
+		st.Digest = hex.EncodeToString(info.Digest)
+		st.ShortDigest = st.Digest[:min(len(st.Digest), 12)]
+	}
+	st.StartedAt = new(metav1.NewTime(info.Started.Local()).Rfc3339Copy())
+	st.Memory = new(v1alpha1.FromMiB(info.Memory))
+	st.CPUIDs = cpuIDs(info.CPUIDs)
+	st.NetworkInterfaces, st.BlockDevices = deviceFacts(info)
+	if len(st.History) == 0 { // adopted
+		s.recordRevision(v1alpha1.ReasonSucceeded)
+	}
+}
+
+func deviceFacts(info albatross.Info) (networks []v1alpha1.NetworkInterfaceStatus, blocks []v1alpha1.BlockDeviceStatus) {
+	for _, b := range info.Bridges {
+		networks = append(networks, v1alpha1.NetworkInterfaceStatus{Name: b.Device, Bridge: b.HostDevice, MAC: b.MAC.String()})
+	}
+	for _, b := range info.Blocks {
+		blocks = append(blocks, v1alpha1.BlockDeviceStatus{
+			Name: b.Device, HostDevice: b.HostDevice, SectorSize: int32(b.SectorSize), Size: new(v1alpha1.FromMiB(b.Size)), //nolint:gosec // a sector is small
+		})
+	}
+	slices.SortFunc(networks, func(a, b v1alpha1.NetworkInterfaceStatus) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(blocks, func(a, b v1alpha1.BlockDeviceStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return networks, blocks
+}
+
+// recordCommand notes what a command that worked has done.
+func (s *unikernelScope) recordCommand() {
+	st := &s.uk.Status
+	if s.isComeback() {
+		st.Restarts++
+		s.Comebacks.Next(string(s.uk.UID), s.now())
+	}
+	st.Instance, st.HostName = s.instance.Name, s.desired.name.String()
+	switch s.decision.action {
+	case actionCreate, actionReplace, actionReconfigure:
+		s.recordRevision(s.decision.reason)
+		st.RestartedAt = restartMark(s.uk)
+	case actionRestart:
+		st.RestartedAt = restartMark(s.uk)
+	}
+}
+
+// recordRevision puts what was deployed at the front of the history, unless it
+// is what stands there.
+func (s *unikernelScope) recordRevision(reason string) {
+	st := &s.uk.Status
+	next := v1alpha1.Revision{
+		Revision: 1, Digest: s.desired.digest, ConfigHash: s.desired.configHash(), Reason: reason,
+		DeployedAt: new(metav1.NewTime(s.now()).Rfc3339Copy()),
+	}
+	if s.uk.Spec.Image != nil {
+		next.Source = s.uk.Spec.Image.URL
+	}
+	if len(st.History) > 0 {
+		last := st.History[0]
+		if last.Digest == next.Digest && last.ConfigHash == next.ConfigHash {
+			return
+		}
+		next.Revision = last.Revision + 1
+	}
+	st.History = append([]v1alpha1.Revision{next}, st.History...)
+	st.History = st.History[:min(len(st.History), maxHistory)]
+}

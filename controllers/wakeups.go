@@ -1,0 +1,92 @@
+package controllers
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"mollymawk.dev/operator/internal/hosts"
+)
+
+// keyOf is how an object is known to those who wake it: kind, namespace and name.
+func keyOf(kind string, o client.Object) string {
+	return kind + " " + client.ObjectKeyFromObject(o).String()
+}
+
+// requestOf gives the request for a key of the kind.
+func requestOf(kind, key string) (ctrl.Request, bool) {
+	rest, ok := strings.CutPrefix(key, kind+" ")
+	if !ok {
+		return ctrl.Request{}, false
+	}
+	namespace, name, ok := strings.Cut(rest, string(types.Separator))
+	return ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}, ok
+}
+
+// hostChanges wakes what affected gives for a change of a host.
+func hostChanges(pool HostPool, affected func(context.Context, hosts.Change) []ctrl.Request) source.Source {
+	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) error {
+		pool.Subscribe(ctx, func(c hosts.Change) {
+			for _, request := range affected(ctx, c) {
+				queue.Add(request)
+			}
+		})
+		return nil
+	})
+}
+
+// Wakeups lets those who know objects by key only wake their reconcilers.
+type Wakeups struct {
+	mu    sync.Mutex
+	kinds map[string]func(ctrl.Request)
+}
+
+// Wake has the object of a key looked at again, if its reconciler runs.
+func (w *Wakeups) Wake(key string) {
+	kind, _, _ := strings.Cut(key, " ")
+	w.mu.Lock()
+	add := w.kinds[kind]
+	w.mu.Unlock()
+	if request, ok := requestOf(kind, key); ok && add != nil {
+		add(request)
+	}
+}
+
+// source gives the wake-ups of a kind to its controller.
+func (w *Wakeups) source(kind string) source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.kinds == nil {
+			w.kinds = map[string]func(ctrl.Request){}
+		}
+		w.kinds[kind] = queue.Add
+		return nil
+	})
+}
+
+// announce records one event when the summary of an object changed its status or
+// reason: what was written to its status, so after it was saved.
+func announce(recorder events.EventRecorder, o runtime.Object, before, after []metav1.Condition, summary string) {
+	old, now := apimeta.FindStatusCondition(before, summary), apimeta.FindStatusCondition(after, summary)
+	if now == nil || old != nil && old.Status == now.Status && old.Reason == now.Reason {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if apimeta.IsStatusConditionTrue(after, "Stalled") || now.Status == metav1.ConditionUnknown {
+		kind = corev1.EventTypeWarning
+	}
+	recorder.Eventf(o, nil, kind, now.Reason, "Reconcile", "%s", now.Message)
+}

@@ -1,0 +1,110 @@
+// Package operator puts the parts of the operator together and runs them.
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"mollymawk.dev/operator/api/v1alpha1"
+	"mollymawk.dev/operator/controllers"
+	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/options"
+)
+
+// leaseName is that of the leader's lease.
+const leaseName = "mollymawk-operator"
+
+// Scheme knows Kubernetes' own kinds and ours.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return scheme, nil
+}
+
+// Run works until the context ends, and then finishes what is under way.
+func Run(ctx context.Context, config *rest.Config, o options.Options, log logr.Logger) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	mgr, err := newManager(config, o, log)
+	if err != nil {
+		return err
+	}
+	if err := addParts(ctx, mgr, o, log); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(config *rest.Config, o options.Options, log logr.Logger) (ctrl.Manager, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		Logger: log,
+		// Secrets are cached from the operator's own namespace only.
+		Cache:                         cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}}}},
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:        o.HealthAddress,
+		PprofBindAddress:              o.PprofAddress,
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       &o.ShutdownTimeout,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
+	}
+	return mgr, mgr.AddReadyzCheck("caches", func(r *http.Request) error {
+		if !mgr.GetCache().WaitForCacheSync(r.Context()) {
+			return errors.New("caches are not filled yet")
+		}
+		return nil
+	})
+}
+
+// addParts adds the pool of hosts, the fetcher of images and the reconcilers.
+func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr.Logger) error {
+	pool := hosts.New(hosts.Options{Log: log.WithName("hosts"), MaxCommands: o.HostCommands})
+	store, err := images.NewStore(o.ImageStore)
+	if err != nil {
+		return err
+	}
+	wakeups := &controllers.Wakeups{}
+	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, AllowLoopback: o.AllowLoopbackSources}, wakeups.Wake)
+	for _, part := range []interface {
+		Start(context.Context) error
+		NeedLeaderElection() bool
+	}{pool, fetcher} {
+		if err := mgr.Add(part); err != nil {
+			return err
+		}
+	}
+	return controllers.Setup(ctx, mgr, controllers.Config{
+		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: o.Workers,
+	})
+}

@@ -1,0 +1,98 @@
+// Package options has the settings of the operator and their flags.
+package options
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Options are the operator's settings.
+type Options struct {
+	// Namespace is the operator's own: where the Secrets of instances and the
+	// leader's lease are.
+	Namespace string
+	// ImageStore is the folder in which images are kept.
+	ImageStore string
+	// MaxImageSize in MiB.
+	MaxImageSize int64
+	// MetricsAddress and HealthAddress are host:port; "0" turns either off.
+	MetricsAddress, HealthAddress string
+	// PprofAddress is host:port; empty turns profiling off.
+	PprofAddress   string
+	LeaderElection bool
+	// Workers is how many objects of a kind are reconciled at a time.
+	Workers int
+	// HostCommands is how many mutating commands a host gets at a time.
+	HostCommands int
+	// ShutdownTimeout is how long the end waits for what is under way.
+	ShutdownTimeout time.Duration
+	// AllowLoopbackSources lets images come from the operator's own machine.
+	AllowLoopbackSources bool
+}
+
+// Default gives the settings that apply without flags.
+func Default() Options {
+	return Options{
+		Namespace:       ownNamespace(),
+		ImageStore:      "images",
+		MaxImageSize:    1024,
+		MetricsAddress:  ":8080",
+		HealthAddress:   ":8081",
+		LeaderElection:  true,
+		Workers:         32,
+		HostCommands:    4,
+		ShutdownTimeout: 30 * time.Second,
+	}
+}
+
+// AddFlags adds a flag for each setting, with its present value as the default.
+func (o *Options) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the operator, with the Secrets of instances and the leader's lease (default: that of its pod)")
+	f.StringVar(&o.ImageStore, "image-store", o.ImageStore, "folder in which images are kept")
+	f.Int64Var(&o.MaxImageSize, "max-image-size", o.MaxImageSize, "largest image in MiB")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", o.MetricsAddress, `address of the metrics, host:port; "0" for none`)
+	f.StringVar(&o.HealthAddress, "health-probe-bind-address", o.HealthAddress, `address of /healthz and /readyz, host:port; "0" for none`)
+	f.StringVar(&o.PprofAddress, "pprof-bind-address", o.PprofAddress, "address of profiles, host:port (default: none)")
+	f.BoolVar(&o.LeaderElection, "leader-elect", o.LeaderElection, "let one of several replicas work at a time")
+	f.IntVar(&o.Workers, "workers", o.Workers, "objects of a kind that are reconciled at a time")
+	f.IntVar(&o.HostCommands, "host-commands", o.HostCommands, "commands that change something that a host gets at a time")
+	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", o.ShutdownTimeout, "how long the end waits for what is under way")
+	f.BoolVar(&o.AllowLoopbackSources, "allow-loopback-sources", o.AllowLoopbackSources, "let images come from the operator's own machine")
+}
+
+// Validate says what must be changed.
+func (o *Options) Validate() error {
+	switch {
+	case o.Namespace == "":
+		return errors.New("--namespace must be given outside of a cluster")
+	case o.ImageStore == "":
+		return errors.New("--image-store must not be empty")
+	case o.MaxImageSize < 1:
+		return errors.New("--max-image-size must be at least 1 MiB")
+	case o.Workers < 1:
+		return errors.New("--workers must be at least 1")
+	case o.HostCommands < 1:
+		return errors.New("--host-commands must be at least 1")
+	case o.ShutdownTimeout < 0:
+		return errors.New("--shutdown-timeout must not be negative")
+	}
+	return nil
+}
+
+// namespaceFile is where a pod finds the name of its namespace.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+func ownNamespace() string {
+	if ns := os.Getenv("POD_NAMESPACE"); ns != "" {
+		return ns
+	}
+	text, err := os.ReadFile(namespaceFile)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}

@@ -1,0 +1,52 @@
+package options_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"mollymawk.dev/operator/internal/options"
+)
+
+func TestFlags(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "mollymawk-system")
+	o := options.Default()
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o.AddFlags(flags)
+	err := flags.Parse([]string{"--workers=3", "--leader-elect=false", "--image-store=/images", "--shutdown-timeout=5s", "--pprof-bind-address=127.0.0.1:6060"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Validate(); err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	if o.Namespace != "mollymawk-system" || o.Workers != 3 || o.LeaderElection || o.ImageStore != "/images" || o.ShutdownTimeout != 5*time.Second || o.PprofAddress == "" {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for flag, change := range map[string]func(*options.Options){
+		"--namespace":        func(o *options.Options) { o.Namespace = "" },
+		"--image-store":      func(o *options.Options) { o.ImageStore = "" },
+		"--max-image-size":   func(o *options.Options) { o.MaxImageSize = 0 },
+		"--workers":          func(o *options.Options) { o.Workers = 0 },
+		"--host-commands":    func(o *options.Options) { o.HostCommands = -1 },
+		"--shutdown-timeout": func(o *options.Options) { o.ShutdownTimeout = -1 },
+	} {
+		o := options.Default()
+		o.Namespace = "mollymawk-system"
+		change(&o)
+		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+}
+
+func TestProfilingIsOffByDefault(t *testing.T) {
+	if o := options.Default(); o.PprofAddress != "" || o.AllowLoopbackSources {
+		t.Errorf("%+v", o)
+	}
+}
