@@ -122,22 +122,23 @@ func fitting(data []byte, compressed bool, size int64) ([]byte, error) {
 	if out.full {
 		return nil, refusal("data exceeds block size")
 	}
-	return out.Bytes(), nil
+	return out.data, nil
 }
 
 // limitedBuffer takes only so much, so that a small stream cannot fill memory.
 type limitedBuffer struct {
-	bytes.Buffer
+	data  []byte
 	limit int64
 	full  bool
 }
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if int64(b.Len()+len(p)) > b.limit {
+	if int64(len(b.data)+len(p)) > b.limit {
 		b.full = true
 		return 0, io.ErrShortBuffer
 	}
-	return b.Buffer.Write(p)
+	b.data = append(b.data, p...)
+	return len(p), nil
 }
 
 // unused gives a block device that nobody uses, or an error that begins with doing.

@@ -116,6 +116,11 @@ func (h *Host) verify(der [][]byte) ([]*x509.Certificate, error) {
 
 // answer carries a command out, with whatever goes wrong for it.
 func (h *Host) answer(conn *tls.Conn, request cert.Request) {
+	h.mu.Lock()
+	if h.rewrite != nil {
+		request.Command = h.rewrite(request.Command)
+	}
+	h.mu.Unlock()
 	name, command := request.Name, request.Command
 	number := h.journal.add(Entry{Time: h.options.Now(), Command: wire.CommandName(command), Name: name})
 	l := &link{host: h, conn: conn, name: name, fault: h.faults.strike(func(f *Fault) bool {

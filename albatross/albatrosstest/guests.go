@@ -22,8 +22,6 @@ type exit struct {
 const (
 	// bootTime passes between the start of a unikernel and its exit at the least.
 	bootTime = 10 * time.Millisecond
-	// stopTime passes between the signal to end and the end.
-	stopTime = time.Millisecond
 	// tickTime is that of test_tick.
 	tickTime = time.Second
 )
@@ -127,7 +125,7 @@ func (g *guest) say(line string) {
 }
 
 // terminate asks the unikernel to end, as SIGTERM does.
-func (g *guest) terminate() {
+func (g *guest) terminate(stopTime time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.later(stopTime, func() {

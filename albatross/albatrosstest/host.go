@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mollymawk.dev/operator/albatross/wire"
 )
 
 // Host is a simulated host that listens.
@@ -43,6 +45,9 @@ type Host struct {
 	listener    net.Listener
 	downs       int
 	connections map[net.Conn]struct{}
+	// rewrite is set by tests of this package only, for commands that are larger
+	// than crypto/tls lets a certificate be.
+	rewrite func(wire.Command) wire.Command
 }
 
 // New starts a host. Close it when it is no longer needed.

@@ -34,6 +34,8 @@ type Options struct {
 	Bridges []string
 	// StatsPeriod is the time between two statistics; 0 means 10 s.
 	StatsPeriod time.Duration
+	// StopTime passes between the order to end a unikernel and its end; 0 means 3 ms.
+	StopTime time.Duration
 	// Latency is waited before each command is carried out.
 	Latency time.Duration
 	// Now is the clock for certificates, times of start and console lines; nil
@@ -82,6 +84,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.StatsPeriod == 0 {
 		o.StatsPeriod = 10 * time.Second
+	}
+	if o.StopTime == 0 {
+		o.StopTime = 3 * time.Millisecond
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -275,7 +275,7 @@ func (d *daemon) replace(old *unikernel, config wire.Config, image prepared, ans
 		}
 		answer <- result{payload, err}
 	}})
-	old.guest.terminate()
+	old.guest.terminate(d.options.StopTime)
 }
 
 func (d *daemon) destroy(name wire.Name, answer chan<- result) (wire.Payload, error) {
@@ -286,7 +286,7 @@ func (d *daemon) destroy(name wire.Name, answer chan<- result) (wire.Payload, er
 	d.register(name.String(), &waiter{command: true, ended: func(exit) {
 		answer <- result{payload: wire.Text{Text: "destroyed unikernel"}}
 	}})
-	u.guest.terminate()
+	u.guest.terminate(d.options.StopTime)
 	return nil, nil //nolint:nilnil // the answer comes later
 }
 
