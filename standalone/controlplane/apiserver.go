@@ -26,7 +26,8 @@ const (
 
 // apiServer is a configured API server that does not run yet.
 type apiServer struct {
-	run func(context.Context) error
+	run     func(context.Context) error
+	address *net.TCPAddr
 	// loopback is the API server's own, unlimited access to itself.
 	loopback *rest.Config
 }
@@ -34,7 +35,11 @@ type apiServer struct {
 // newAPIServer prepares the chain of API servers (aggregation, built-in kinds,
 // custom kinds) that Kubernetes' own sample of a generic control plane has.
 func newAPIServer(ctx context.Context, listener net.Listener, folder *dataFolder, p *pki) (*apiServer, error) {
-	opts, err := apiServerOptions(listener, folder, p)
+	address, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return nil, fmt.Errorf("%s is not a TCP address", listener.Addr())
+	}
+	opts, err := apiServerOptions(listener, address, folder, p)
 	if err != nil {
 		return nil, err
 	}
@@ -64,14 +69,14 @@ func newAPIServer(ctx context.Context, listener net.Listener, folder *dataFolder
 	if err != nil {
 		return nil, fmt.Errorf("preparing the API server: %w", err)
 	}
-	return &apiServer{run: prepared.Run, loopback: config.ControlPlane.Generic.LoopbackClientConfig}, nil
+	return &apiServer{
+		run:      prepared.Run,
+		address:  address,
+		loopback: config.ControlPlane.Generic.LoopbackClientConfig,
+	}, nil
 }
 
-func apiServerOptions(listener net.Listener, folder *dataFolder, p *pki) (*options.Options, error) {
-	address, err := tcpAddress(listener)
-	if err != nil {
-		return nil, err
-	}
+func apiServerOptions(listener net.Listener, address *net.TCPAddr, folder *dataFolder, p *pki) (*options.Options, error) {
 	opts := generic.NewOptions()
 	opts.Etcd.StorageConfig.Transport.ServerList = []string{(&url.URL{Scheme: "unix", Path: folder.socket()}).String()}
 
@@ -109,12 +114,4 @@ func authenticate(opts *options.Options, p *pki) error {
 	opts.Authentication.ServiceAccounts.KeyFiles = []string{p.serviceAccountKey}
 	opts.ServiceAccountSigningKeyFile = p.serviceAccountKey
 	return nil
-}
-
-func tcpAddress(listener net.Listener) (*net.TCPAddr, error) {
-	address, ok := listener.Addr().(*net.TCPAddr)
-	if !ok {
-		return nil, fmt.Errorf("%s is not a TCP address", listener.Addr())
-	}
-	return address, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -21,6 +22,13 @@ const (
 	// that its documentation recommends.
 	etcdQuota = 8 << 30
 )
+
+// etcdServer is a running etcd.
+type etcdServer struct {
+	*embed.Etcd
+	logLevel  zap.AtomicLevel
+	closeOnce sync.Once
+}
 
 // etcdConfig is that of an etcd alone in its cluster: it listens on a unix
 // socket for its one client, and not at all for peers.
@@ -40,45 +48,68 @@ func etcdConfig(folder *dataFolder, logger *zap.Logger) *embed.Config {
 	// Nobody else stands for election, so a short time-out only means that the
 	// start does not wait a second for one.
 	cfg.TickMs, cfg.ElectionMs = 10, 100
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger.Named("etcd").WithOptions(zap.IncreaseLevel(zapcore.WarnLevel)))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
 	return cfg
 }
 
 // startEtcd answers when etcd serves.
-func startEtcd(ctx context.Context, folder *dataFolder, logger *zap.Logger) (*embed.Etcd, error) {
+func startEtcd(ctx context.Context, folder *dataFolder, logger *zap.Logger) (*etcdServer, error) {
 	// A process that was killed leaves its socket.
 	if err := os.Remove(folder.socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing etcd's old socket: %w", err)
 	}
+	e := &etcdServer{logLevel: zap.NewAtomicLevelAt(zapcore.WarnLevel)}
+	config := etcdConfig(folder, logger.Named("etcd").WithOptions(zap.IncreaseLevel(e.logLevel)))
 	ctx, cancel := context.WithTimeout(ctx, etcdStartLimit)
 	defer cancel()
-	type result struct {
-		etcd *embed.Etcd
-		err  error
-	}
-	started := make(chan result, 1)
+	started := make(chan error, 1)
 	go func() {
-		e, err := embed.StartEtcd(etcdConfig(folder, logger))
-		started <- result{e, err}
+		var err error
+		e.Etcd, err = embed.StartEtcd(config)
+		started <- err
 	}()
-	var e *embed.Etcd
 	select {
-	case r := <-started:
-		if r.err != nil {
-			return nil, fmt.Errorf("starting etcd: %w", r.err)
+	case err := <-started:
+		if err != nil {
+			return nil, fmt.Errorf("starting etcd: %w", err)
 		}
-		e = r.etcd
 	case <-ctx.Done():
 		return nil, fmt.Errorf("starting etcd: %w", context.Cause(ctx))
 	}
+	if err := e.waitReady(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting etcd: %w", err), e.close(ctx))
+	}
+	return e, nil
+}
+
+func (e *etcdServer) waitReady(ctx context.Context) error {
 	select {
 	case <-e.Server.ReadyNotify():
-		return e, nil
+		return nil
 	case err := <-e.Err():
-		e.Close()
-		return nil, fmt.Errorf("starting etcd: %w", err)
+		return err
 	case <-ctx.Done():
-		e.Close()
-		return nil, fmt.Errorf("starting etcd: %w", context.Cause(ctx))
+		return context.Cause(ctx)
+	}
+}
+
+// ended is closed when etcd has ended for whatever reason.
+func (e *etcdServer) ended() <-chan struct{} { return e.Server.StopNotify() }
+
+// close ends etcd and waits for that until the context ends. It may be called
+// more than once.
+func (e *etcdServer) close(ctx context.Context) error {
+	// It logs the end of its listeners as errors.
+	e.logLevel.SetLevel(zapcore.FatalLevel)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		e.closeOnce.Do(e.Close)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

@@ -26,7 +26,7 @@ const (
 
 	// Bounds of the parts' shutdown.
 	controllersStopLimit = 5 * time.Second
-	apiServerStopLimit   = 10 * time.Second
+	apiServerStopLimit   = 5 * time.Second
 	etcdStopLimit        = 15 * time.Second
 )
 
@@ -38,8 +38,8 @@ type Server struct {
 	folder *dataFolder
 	config *rest.Config
 
-	// stop ends the server; the cause becomes Err unless it is errStopped.
-	stop context.CancelCauseFunc
+	// stop asks for the end.
+	stop context.CancelFunc
 	done chan struct{}
 	// err is set before done is closed.
 	err error
@@ -55,13 +55,11 @@ type closer struct {
 	close func(context.Context) error
 }
 
-// errStopped is the cause of an end that was asked for.
-var errStopped = errors.New("stopped")
-
 // Start starts a control plane and answers when its API server is ready, the
 // namespace default exists and its controllers run. The control plane runs
 // until the context ends, Stop is called, or one of its parts fails; whoever
-// starts it watches Done.
+// starts it watches Done. A context that ends during the start ends the control
+// plane as soon as it has started.
 //
 // When another process uses the data folder, the error is an *InUseError.
 func Start(ctx context.Context, opts Options) (*Server, error) {
@@ -73,14 +71,10 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, errors.New("this process runs a control plane already")
 	}
 	s := &Server{done: make(chan struct{})}
-	s.onClose("process", time.Second, func(context.Context) error {
-		running.Store(false)
-		return nil
-	})
 	// Parts do not end with the caller's context, but one after the other; and a
 	// start that has begun is finished, because Kubernetes ends the process when
 	// the hooks of its start are interrupted.
-	parts, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	failed := make(chan error, 2)
 	if err := s.start(parts, opts, failed); err != nil {
@@ -101,13 +95,14 @@ func (s *Server) Kubeconfig() string { return s.folder.kubeconfig() }
 func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Err says why the control plane ended: nil when it was asked to and all its
-// parts ended in time. It must not be called before Done is closed.
+// parts ended in time. Otherwise parts of it may be left in the process, which
+// had better end. Err must not be called before Done is closed.
 func (s *Server) Err() error { return s.err }
 
 // Stop ends the control plane and waits until it has ended, at the latest
 // until the context ends. It may be called more than once.
 func (s *Server) Stop(ctx context.Context) error {
-	s.stop(errStopped)
+	s.stop()
 	select {
 	case <-s.done:
 		return s.err
@@ -129,48 +124,44 @@ func (s *Server) start(ctx context.Context, opts Options, failed chan<- error) e
 	s.folder = folder
 	s.onClose("data folder", time.Second, func(context.Context) error { return folder.close() })
 	logger := captureLogs()
-	closeLog := processLog.open(opts.Log, folder.log())
+	closeLog := openLog(opts.Log, folder.log())
 	s.onClose("log", time.Second, func(context.Context) error { return closeLog() })
 
 	p, err := ensurePKI(folder.pki(), net.ParseIP(opts.BindAddress), time.Now())
 	if err != nil {
 		return err
 	}
-	listener, err := listen(opts.BindAddress, opts.Port, keptPort(folder.kubeconfig()))
-	if err != nil {
-		return err
-	}
-	s.onClose("listener", time.Second, func(context.Context) error {
-		// The API server closes it too, when it gets that far.
-		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
 	etcd, err := startEtcd(ctx, folder, logger)
 	if err != nil {
 		return err
 	}
-	s.onClose("etcd", etcdStopLimit, func(ctx context.Context) error { return within(ctx, etcd.Close) })
+	s.onClose("etcd", etcdStopLimit, etcd.close)
 	go func() {
-		<-etcd.Server.StopNotify()
+		<-etcd.ended()
 		failed <- errors.New("etcd ended")
 	}()
-	return s.startAPI(ctx, listener, p, failed)
+	return s.startAPI(ctx, opts, p, failed)
 }
 
 // startAPI starts what needs etcd.
-func (s *Server) startAPI(ctx context.Context, listener net.Listener, p *pki, failed chan<- error) error {
+func (s *Server) startAPI(ctx context.Context, opts Options, p *pki, failed chan<- error) error {
+	opened, err := listen(opts.BindAddress, opts.Port, keptPort(s.folder.kubeconfig()))
+	if err != nil {
+		return err
+	}
+	listener := track(opened)
+	s.onClose("connections", time.Second, func(context.Context) error {
+		listener.closeConnections()
+		return nil
+	})
 	api, err := newAPIServer(ctx, listener, s.folder, p)
 	if err != nil {
-		return err
+		return errors.Join(err, listener.Close())
 	}
+	// From here on the listener is the API server's, which panics when somebody
+	// else closes it.
 	s.runAPIServer(ctx, api, failed)
-	address, err := tcpAddress(listener)
-	if err != nil {
-		return err
-	}
-	kubeconfig, err := newKubeconfig(address, p)
+	kubeconfig, err := newKubeconfig(api.address, p)
 	if err != nil {
 		return err
 	}
@@ -193,7 +184,7 @@ func (s *Server) runAPIServer(ctx context.Context, api *apiServer, failed chan<-
 	go func() {
 		err := api.run(ctx)
 		ended <- err
-		failed <- fmt.Errorf("API server ended: %w", err)
+		failed <- errors.Join(errors.New("the API server ended"), err)
 	}()
 	s.onClose("API server", apiServerStopLimit, func(stopCtx context.Context) error {
 		cancel()
@@ -255,7 +246,8 @@ func (s *Server) supervise(ctx, parts context.Context, failed <-chan error) {
 }
 
 // shutDown ends the parts in the reverse order of their start, each within its
-// limit, so that one that hangs does not keep the others.
+// limit, so that one that hangs does not keep the others. After that the process
+// cannot have another control plane.
 func (s *Server) shutDown() error {
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
@@ -266,22 +258,9 @@ func (s *Server) shutDown() error {
 		}
 		cancel()
 	}
-	s.stop(errStopped)
-	return errors.Join(errs...)
-}
-
-// within runs a function that takes no context and gives it up when the
-// context ends.
-func within(ctx context.Context, f func()) error {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		f()
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	s.stop()
+	if len(errs) == 0 {
+		running.Store(false)
 	}
+	return errors.Join(errs...)
 }
