@@ -54,7 +54,7 @@ const runsOn = -1
 // guest is a unikernel that runs.
 type guest struct {
 	timers *scheduler
-	print  func(string)
+	output func(string)
 	exited func(exit)
 
 	mu     sync.Mutex
@@ -65,13 +65,13 @@ type guest struct {
 	stops    []func()
 }
 
-// run starts a unikernel. print and exited are called by goroutines of its own,
+// run starts a unikernel. output and exited are called by goroutines of its own,
 // exited once.
-func run(timers *scheduler, s start, print func(string), exited func(exit)) *guest {
-	g := &guest{timers: timers, print: print, exited: exited, target: s.image.manifest.Target}
+func run(timers *scheduler, s start, output func(string), exited func(exit)) *guest {
+	g := &guest{timers: timers, output: output, exited: exited, target: s.image.manifest.Target}
 	b := s.behaviour()
 	for _, line := range b.lines {
-		print(line)
+		output(line)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -120,7 +120,7 @@ func (g *guest) say(line string) {
 	ended := g.ended
 	g.mu.Unlock()
 	if !ended {
-		g.print(line)
+		g.output(line)
 	}
 }
 

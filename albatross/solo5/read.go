@@ -169,32 +169,40 @@ func (f *file) notes() (found notes, err error) {
 		return found, fmt.Errorf("damaged ELF file: segment headers of %d and section headers of %d bytes, want %d and %d",
 			h.PhEntSize, h.ShEntSize, programSize, sectionSize)
 	}
-	for i := range uint64(h.PhNum) {
+	if err := f.segmentNotes(&found); err != nil || found.abi != nil && found.manifest != nil {
+		return found, err
+	}
+	return found, f.sectionNotes(&found)
+}
+
+func (f *file) segmentNotes(found *notes) error {
+	for i := range uint64(f.header.PhNum) {
 		var p programHeader
-		if err := f.readInto(h.PhOff+i*programSize, programSize, "segment header", &p); err != nil {
-			return found, err
+		if err := f.readInto(f.header.PhOff+i*programSize, programSize, "segment header", &p); err != nil {
+			return err
 		}
 		if p.Type == segmentNote {
-			if err := f.notesAt(p.Offset, p.FileSz, &found); err != nil {
-				return found, err
+			if err := f.notesAt(p.Offset, p.FileSz, found); err != nil {
+				return err
 			}
 		}
 	}
-	if found.abi != nil && found.manifest != nil {
-		return found, nil
-	}
-	for i := range uint64(h.ShNum) {
+	return nil
+}
+
+func (f *file) sectionNotes(found *notes) error {
+	for i := range uint64(f.header.ShNum) {
 		var s sectionHeader
-		if err := f.readInto(h.ShOff+i*sectionSize, sectionSize, "section header", &s); err != nil {
-			return found, err
+		if err := f.readInto(f.header.ShOff+i*sectionSize, sectionSize, "section header", &s); err != nil {
+			return err
 		}
 		if s.Type == sectionNote {
-			if err := f.notesAt(s.Offset, s.Size, &found); err != nil {
-				return found, err
+			if err := f.notesAt(s.Offset, s.Size, found); err != nil {
+				return err
 			}
 		}
 	}
-	return found, nil
+	return nil
 }
 
 func (f *file) readInto(offset uint64, size int64, what string, into any) error {
@@ -227,7 +235,7 @@ func (found *notes) parse(raw []byte) error {
 		owner, desc := binary.LittleEndian.Uint32(raw), binary.LittleEndian.Uint32(raw[4:])
 		typ := binary.LittleEndian.Uint32(raw[8:])
 		raw = raw[12:]
-		if uint64(padded(owner))+uint64(desc) > uint64(len(raw)) {
+		if padded(owner)+int(desc) > len(raw) {
 			return fmt.Errorf("damaged ELF note: owner of %d and content of %d bytes in %d", owner, desc, len(raw))
 		}
 		name := raw[:owner]
