@@ -60,8 +60,12 @@ func (v Verdict) IsStalled() bool { return v.progress == stalled }
 // IsZero tells whether no verdict was reached.
 func (v Verdict) IsZero() bool { return v.Status == "" }
 
-// Conditions gives Ready and, while they hold, Reconciling or Stalled.
+// Conditions gives Ready and, while they hold, Reconciling or Stalled; nothing
+// when no verdict was reached.
 func (v Verdict) Conditions() []metav1.Condition {
+	if v.IsZero() {
+		return nil
+	}
 	all := []metav1.Condition{Condition(v1alpha1.ConditionReady, v.Status, v.Reason, v.Message)}
 	switch v.progress {
 	case working:
@@ -86,12 +90,13 @@ func Condition(conditionType string, status metav1.ConditionStatus, reason, mess
 }
 
 // Merge gives the conditions to be kept: the wanted ones, those there are of
-// types that are not owned, and of the owned types nothing else. The time of a
-// transition stays while the status does.
+// other types that are not owned, and of the owned types nothing else. The time
+// of a transition stays while the status does, so that merging twice is the same
+// as merging once.
 func Merge(present, wanted []metav1.Condition, owned []string, generation int64, now metav1.Time) []metav1.Condition {
 	var merged []metav1.Condition
 	for _, c := range present {
-		if !slices.Contains(owned, c.Type) {
+		if !slices.Contains(owned, c.Type) && apimeta.FindStatusCondition(wanted, c.Type) == nil {
 			merged = append(merged, c)
 		}
 	}
