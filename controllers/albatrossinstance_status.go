@@ -166,6 +166,9 @@ func (s *instanceScope) unowned(snapshot *hosts.Snapshot, owned map[string]bool)
 // conclude works out the conditions and puts them into the status.
 func (s *instanceScope) conclude() {
 	st := &s.instance.Status
+	if s.verdict.IsZero() && s.credentialProblem.IsZero() && !s.state.Known() && seenBefore(st.ObservedGeneration) {
+		return // after a start of the operator: the first look is on its way
+	}
 	if !s.state.NotAfter.IsZero() {
 		st.CredentialsNotAfter = new(metav1.NewTime(s.state.NotAfter.Local()).Rfc3339Copy())
 	}
@@ -204,7 +207,7 @@ func (s *instanceScope) connectedCondition() (metav1.Condition, status.Verdict) 
 	}
 	verdict := status.Working(v1alpha1.ReasonProgressing, "connecting")
 	switch {
-	case s.state.Err == nil || s.state.Failures == 1:
+	case !s.state.Known():
 		return status.Condition(v1alpha1.ConditionConnected, metav1.ConditionUnknown, verdict.Reason, verdict.Message), verdict
 	case errors.Is(s.state.Err, albatross.ErrUntrusted):
 		verdict = status.Lost(v1alpha1.ReasonHostCertificateInvalid, s.state.Problem())

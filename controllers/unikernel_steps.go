@@ -127,6 +127,11 @@ func resolvePlace(ctx context.Context, c client.Client, namespace, instanceName 
 func (s *unikernelScope) connect(context.Context) outcome.Outcome {
 	host, problem := connected(s.Hosts, s.instance.Name)
 	if host == nil {
+		if problem.Reason == v1alpha1.ReasonInstanceNotReady && seenBefore(s.uk.Status.ObservedGeneration) {
+			// After a start of the operator, say, what is known is as good as ever.
+			s.unchanged = true
+			return outcome.Done()
+		}
 		s.hostUnavailable(problem)
 		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionUnknown, problem.Reason, problem.Message))
 		return s.end(problem, outcome.Done())
@@ -143,6 +148,9 @@ func (s *unikernelScope) connect(context.Context) outcome.Outcome {
 	return outcome.Continue()
 }
 
+// seenBefore tells whether status says more than "never looked at".
+func seenBefore(observedGeneration int64) bool { return observedGeneration > 0 }
+
 // connected gives a host that can be used, or why there is none.
 func connected(pool HostPool, instance string) (*hosts.Host, status.Verdict) {
 	host, err := pool.Get(instance)
@@ -150,7 +158,7 @@ func connected(pool HostPool, instance string) (*hosts.Host, status.Verdict) {
 		return host, status.Verdict{}
 	}
 	state, known := pool.State(instance)
-	if !known || state.Snapshot == nil && state.Err == nil {
+	if !known || !state.Known() {
 		return nil, status.Lost(v1alpha1.ReasonInstanceNotReady, fmt.Sprintf("AlbatrossInstance %q is not connected yet", instance))
 	}
 	return nil, status.Lost(v1alpha1.ReasonHostUnreachable, fmt.Sprintf("AlbatrossInstance %q: %s", instance, state.Problem()))

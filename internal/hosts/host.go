@@ -26,6 +26,12 @@ type State struct {
 	NotAfter time.Time
 }
 
+// Known tells whether the host was found to answer or not to answer. Before the
+// first look, and while the first failures may pass, it is neither.
+func (s State) Known() bool {
+	return s.Connected || s.Snapshot != nil || s.Failures >= failuresToDisconnect
+}
+
 // Problem says why a host is not connected, in the same words for the same
 // problem: without ports, times and counts.
 func (s State) Problem() string {
