@@ -15,6 +15,7 @@ func New() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	addFlags(root)
 	root.AddCommand(newControlPlane())
 	return root
 }
