@@ -6,7 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,8 +27,8 @@ const (
 	lockPoll = 200 * time.Millisecond
 )
 
-// buildStandalone answers the path of the program standalone, which it builds
-// when there is none of the present sources. Test processes that start at the
+// buildStandalone answers the path of the program standalone, without the
+// operator, which it builds when there is none of the present sources. Test processes that start at the
 // same time wait for the one that builds.
 func buildStandalone(ctx context.Context, root string) (program string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, buildLimit, fmt.Errorf("not built within %v", buildLimit))
@@ -76,7 +76,7 @@ func compile(ctx context.Context, source, program string) error {
 	fmt.Fprintln(os.Stderr, "testenv: building the control plane for tests; this takes some minutes the first time")
 	started := time.Now()
 	fresh := program + ".new"
-	cmd := exec.CommandContext(ctx, filepath.Join(source, "build.sh"), fresh)
+	cmd := exec.CommandContext(ctx, filepath.Join(source, "build.sh"), "--control-plane", fresh)
 	// Compilers that a killed build leaves hold its output open for a while.
 	cmd.WaitDelay = 10 * time.Second
 	dieWithParent(cmd)
@@ -94,8 +94,7 @@ func compile(ctx context.Context, source, program string) error {
 }
 
 // sourceKey is a hash over what the control plane is built from: the Go
-// version, and the module's files but those of tests. The operator, which the
-// same program can run as well, is not part of it: no test uses it from there.
+// version, and the files of it in the module but those of tests.
 func sourceKey(source string) (string, error) {
 	files, err := sourceFiles(source)
 	if err != nil {
@@ -104,19 +103,12 @@ func sourceKey(source string) (string, error) {
 	hash := sha256.New()
 	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	for _, name := range files {
-		file, err := os.Open(filepath.Join(source, name))
+		content, err := os.ReadFile(filepath.Join(source, name))
 		if err != nil {
 			return "", err
 		}
-		info, err := file.Stat()
-		if err != nil {
-			return "", errors.Join(err, file.Close())
-		}
-		fmt.Fprintln(hash, name, info.Size())
-		_, err = io.Copy(hash, file)
-		if err := errors.Join(err, file.Close()); err != nil {
-			return "", err
-		}
+		fmt.Fprintln(hash, name, len(content))
+		hash.Write(content)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
@@ -125,19 +117,17 @@ func sourceKey(source string) (string, error) {
 // files that the key covers.
 func sourceFiles(source string) ([]string, error) {
 	files := []string{"build.sh", "go.mod", "go.sum"}
-	for _, pattern := range []string{"*.go", "command/*.go", "controlplane/*.go"} {
-		matches, err := filepath.Glob(filepath.Join(source, filepath.FromSlash(pattern)))
+	for _, dir := range []string{"cmd/control-plane", "controlplane"} {
+		err := filepath.WalkDir(filepath.Join(source, dir), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			name, err := filepath.Rel(source, path)
+			files = append(files, filepath.ToSlash(name))
+			return err
+		})
 		if err != nil {
 			return nil, err
-		}
-		for _, match := range matches {
-			name, err := filepath.Rel(source, match)
-			if err != nil {
-				return nil, err
-			}
-			if !strings.HasSuffix(name, "_test.go") {
-				files = append(files, name)
-			}
 		}
 	}
 	slices.Sort(files)
