@@ -1,11 +1,13 @@
 package albatross
 
 import (
+	"bytes"
 	"compress/zlib"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"mollymawk.dev/operator/albatross/wire"
 )
@@ -30,14 +32,16 @@ func (c *Client) Block(ctx context.Context, scope Scope, label string) (b Block,
 }
 
 func (c *Client) blocks(ctx context.Context, scope Scope, label string) ([]Block, error) {
-	reply, header, err := query[wire.BlockDevices](ctx, c, scope, label, wire.BlockList{})
+	r, err := query[wire.BlockDevices](ctx, c, scope, label, wire.BlockList{})
 	if err != nil {
 		return nil, err
 	}
-	for i := range reply.Devices {
-		reply.Devices[i].Name = c.absolute(header, reply.Devices[i].Name)
+	for i := range r.payload.Devices {
+		if err := r.resolve(&r.payload.Devices[i].Name); err != nil {
+			return nil, err
+		}
 	}
-	return reply.Devices, nil
+	return r.payload.Devices, nil
 }
 
 // AddBlock makes a block device of size MiB.
@@ -56,7 +60,8 @@ func (c *Client) RemoveBlock(ctx context.Context, scope Scope, label string) (st
 
 // BlockContent is data on its way to a block device.
 type BlockContent struct {
-	// Reader gives the data; it is read once and not closed.
+	// Reader gives the data; it is read once and not closed. A read that hangs is
+	// not interrupted by a context.
 	Reader io.Reader
 	// Compressed says that Reader gives a zlib stream, which is expanded here.
 	Compressed bool
@@ -66,27 +71,50 @@ type BlockContent struct {
 
 // SetBlock writes a block device from its beginning; the rest of it reads as
 // zero. Data that does not fit is refused before the host could see it all: the
-// host would wait for ever, and so it would for a broken zlib stream.
+// host would wait for ever, and so it would for a broken zlib stream. After a
+// failure in the middle, which is one with [Error.Sent], the block device may
+// have any part of old and new data.
 func (c *Client) SetBlock(ctx context.Context, scope Scope, label string, content BlockContent) (string, error) {
 	command := wire.BlockSet{Compressed: content.Deflate}
 	if content.Reader == nil {
 		return "", invalid(scope, label, command, errors.New("data must be given"))
 	}
-	block, found, err := c.Block(ctx, scope, label)
-	switch {
-	case err != nil:
+	block, err := c.settable(ctx, scope, label, command)
+	if err != nil {
 		return "", err
-	case !found:
-		return "", refused(scope, label, command, "set block: not found")
-	case block.Active:
-		return "", refused(scope, label, command, "set block: is in use")
 	}
+	from, err := expanding(content.Reader, content.Compressed)
+	if err != nil { // found before the host could empty the block device
+		e := invalid(scope, label, command, err)
+		if from.raw.err != nil {
+			e.Kind = ErrLocal
+		}
+		return "", e
+	}
+	from.limit = min(block.Size, math.MaxInt64/mib-1) * mib
 	s, err := c.open(ctx, scope, label, command)
 	if err != nil {
 		return "", err
 	}
 	defer s.close()
-	return s.fill(ctx, content, block.Size*mib)
+	return s.stream(from, content.Deflate)
+}
+
+// settable looks whether a block device can be written. What changes until it is
+// written is still refused, but less clearly.
+func (c *Client) settable(ctx context.Context, scope Scope, label string, command wire.Command) (Block, error) {
+	block, found, err := c.Block(ctx, scope, label)
+	var asking *Error
+	switch {
+	case errors.As(err, &asking):
+		asking.Command, asking.Sent = wire.CommandName(command), false // it was only asked for
+		return block, err
+	case !found:
+		return block, refused(scope, label, command, "set block: not found")
+	case block.Active:
+		return block, refused(scope, label, command, "set block: is in use")
+	}
+	return block, nil
 }
 
 // refused answers for the host, whose own way of refusing an upload is to break
@@ -97,62 +125,6 @@ func refused(scope Scope, label string, command wire.Command, text string) *Erro
 	return e
 }
 
-func (s *session) fill(ctx context.Context, content BlockContent, size int64) (string, error) {
-	from := content.Reader
-	if content.Compressed {
-		inflated, err := zlib.NewReader(from)
-		if err != nil {
-			return "", s.fail(ErrInvalid, fmt.Errorf("the data is not a zlib stream: %w", err))
-		}
-		from = inflated
-	}
-	fits := &limited{from: from, left: size}
-	if !content.Deflate {
-		return s.stream(ctx, fits, 0, size)
-	}
-	deflated := deflate(fits)
-	defer deflated.Close()
-	// Data that cannot be compressed grows a little.
-	return s.stream(ctx, deflated, 0, size+size/1000+4096)
-}
-
-// limited fails instead of giving more than what fits.
-type limited struct {
-	from io.Reader
-	left int64
-}
-
-var errTooLarge = errors.New("the data is larger than the block device")
-
-func (r *limited) Read(p []byte) (int, error) {
-	if r.left < 0 {
-		return 0, errTooLarge
-	}
-	if int64(len(p)) > r.left+1 { // one byte more tells "too large" from "fits"
-		p = p[:r.left+1]
-	}
-	n, err := r.from.Read(p)
-	r.left -= int64(n)
-	if r.left < 0 {
-		return n - 1, errTooLarge
-	}
-	return n, err
-}
-
-// deflate compresses in a goroutine that ends with the reader's Close.
-func deflate(from io.Reader) io.ReadCloser {
-	r, w := io.Pipe()
-	go func() {
-		z := zlib.NewWriter(w)
-		_, err := io.Copy(z, from)
-		if err == nil {
-			err = z.Close()
-		}
-		w.CloseWithError(err)
-	}()
-	return r
-}
-
 // DumpBlock reads a block device that no unikernel uses to its end and gives the
 // number of bytes that were written to w. With a level of compression above 0
 // the data travels compressed and is expanded here.
@@ -161,73 +133,100 @@ func (c *Client) DumpBlock(ctx context.Context, scope Scope, label string, level
 	if err := needLabel(scope, label, command); err != nil {
 		return 0, err
 	}
+	if err := checkLevel(scope, label, command, level); err != nil {
+		return 0, err
+	}
 	s, err := c.open(ctx, scope, label, command)
 	if err != nil {
 		return 0, err
 	}
 	defer s.close()
 	s.wait(c.options.Timeout)
-	head, _, err := answer[wire.BlockDeviceImage](s)
+	head, err := answer[wire.BlockDeviceImage](s)
 	if err != nil {
 		return 0, err
 	}
-	if head.Compressed {
-		return s.inflate(w)
-	}
-	return s.download(w)
+	return s.download(w, head.payload.Compressed)
 }
 
-// download writes the data frames up to their end.
-func (s *session) download(w io.Writer) (n int64, err error) {
-	for {
-		s.wait(s.client.options.Timeout)
-		frame, err := s.receive()
-		if err != nil {
-			return n, err
-		}
-		if _, end := frame.Payload.(wire.BlockDataEnd); end {
-			return n, nil
-		}
-		data, err := expect[wire.BlockData](s, frame)
-		if err != nil {
-			return n, err
-		}
-		written, err := w.Write(data.Data)
-		n += int64(written)
-		if err != nil {
-			return n, s.fail(ErrInvalid, fmt.Errorf("write what was received: %w", err))
-		}
-	}
-}
-
-// inflate expands the data of hosts that compress a dump.
-func (s *session) inflate(w io.Writer) (int64, error) {
-	compressed, sink := io.Pipe()
-	received := make(chan error, 1)
-	go func() {
-		_, err := s.download(sink)
-		sink.CloseWithError(err)
-		received <- err
-	}()
-	n, err := expand(w, compressed)
-	compressed.CloseWithError(err)
-	if failed := <-received; failed != nil && !errors.Is(failed, ErrInvalid) {
-		return n, failed
-	}
-	if err != nil {
-		return n, s.fail(ErrProtocol, err)
+// download writes what the data frames bring, expanded if it is compressed.
+func (s *session) download(w io.Writer, compressed bool) (int64, error) {
+	from, to := &content{session: s}, &sink{to: w}
+	n, err := drain(to, from, compressed)
+	switch {
+	case to.err != nil:
+		return n, s.fail(ErrLocal, fmt.Errorf("write what was received: %w", to.err))
+	case from.err != nil && !errors.Is(from.err, io.EOF):
+		return n, from.err
+	case err != nil:
+		return n, s.fail(ErrProtocol, fmt.Errorf("expand what was received: %w", err))
 	}
 	return n, nil
 }
 
-func expand(w io.Writer, compressed io.Reader) (int64, error) {
-	z, err := zlib.NewReader(compressed)
+func drain(to io.Writer, from io.Reader, compressed bool) (int64, error) {
+	if !compressed {
+		return io.Copy(to, from)
+	}
+	z, err := zlib.NewReader(from)
 	if err != nil {
 		return 0, err
 	}
-	n, err := io.Copy(w, z) //nolint:gosec // the caller bounds w
+	n, err := io.Copy(to, z) //nolint:gosec // the caller bounds what it takes
 	if err == nil {
-		_, err = io.Copy(io.Discard, compressed)
+		_, err = io.Copy(io.Discard, from) // the frame that says the end
 	}
+	return n, err
+}
+
+// content gives the bytes of data frames up to their end.
+type content struct {
+	session *session
+	buffer  bytes.Buffer
+	// rest of the last frame is in buffer.
+	rest []byte
+	err  error
+}
+
+// Read implements io.Reader.
+func (r *content) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 && r.err == nil {
+		r.rest, r.err = r.next()
+	}
+	if len(r.rest) == 0 {
+		return 0, r.err
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// next gives the data of a frame, which may be empty, or io.EOF.
+func (r *content) next() ([]byte, error) {
+	r.session.wait(r.session.client.options.Timeout)
+	frame, err := r.session.receiveInto(&r.buffer)
+	if err != nil {
+		return nil, err
+	}
+	if _, end := frame.Payload.(wire.BlockDataEnd); end {
+		return nil, io.EOF
+	}
+	data, err := expect[wire.BlockData](r.session, frame)
+	return data.Data, err
+}
+
+// sink remembers how the caller's writer failed.
+type sink struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (w *sink) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	w.err = err
 	return n, err
 }

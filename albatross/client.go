@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -35,8 +36,9 @@ type Options struct {
 	// Timeout of a query from dialling to the answer; also how long a host may
 	// be silent in the middle of an upload or download.
 	Timeout time.Duration
-	// MinRate in bytes per second is the slowest upload that is waited for: its
-	// deadline is Timeout and its size divided by MinRate.
+	// MinRate in bytes per second is the slowest upload that is waited for: it may
+	// take Timeout and its size divided by MinRate, and the host as long again to
+	// answer it.
 	MinRate int64
 	// MaxReply is the largest frame that is accepted, in bytes.
 	MaxReply int64
@@ -44,6 +46,16 @@ type Options struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Now is the clock for certificates; the default is time.Now.
 	Now func() time.Time
+}
+
+func (o *Options) check() error {
+	if o.Addr == "" || o.Credential == nil || o.ServerCAs == nil {
+		return errors.New("albatross: address, credential and server CAs must be given")
+	}
+	if o.Timeout < 0 || o.MinRate < 0 || o.MaxReply < 0 {
+		return errors.New("albatross: timeout, rate and size limit must not be negative")
+	}
+	return nil
 }
 
 func (o *Options) setDefaults() {
@@ -68,22 +80,24 @@ func (o *Options) setDefaults() {
 type Client struct {
 	options Options
 	minter  *cert.Minter
-	// prefix is where the credential's names begin on the host.
+	// prefix is where the credential's names begin on the host, and above the
+	// policy there, which limits all scopes; nil for a host's CA.
 	prefix   wire.Path
+	above    *wire.Policy
 	sessions *tls.Config
 }
 
 // New makes a client; it opens no connection.
 func New(options Options) (*Client, error) {
-	if options.Addr == "" || options.Credential == nil || options.ServerCAs == nil {
-		return nil, errors.New("albatross: address, credential and server CAs must be given")
+	if err := options.check(); err != nil {
+		return nil, err
 	}
 	options.setDefaults()
 	minter, err := cert.NewMinter(options.Credential)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{
+	c := &Client{
 		options: options,
 		minter:  minter,
 		prefix:  options.Credential.Path(),
@@ -95,65 +109,152 @@ func New(options Options) (*Client, error) {
 			VerifyConnection:   cert.VerifyServer(options.ServerCAs, options.Now),
 			// A ticket would let the host take a later command for this one.
 			SessionTicketsDisabled: true,
+			// Large records from the beginning: nothing here is read in parts.
+			DynamicRecordSizingDisabled: true,
 		},
-	}, nil
+	}
+	c.above, err = c.delegatedPolicy()
+	return c, err
+}
+
+// delegatedPolicy reads the credential's own policy the way a host does: from
+// the chain of a command.
+func (c *Client) delegatedPolicy() (*wire.Policy, error) {
+	pair, err := c.minter.Mint(nil, "", wire.PolicyInfo{}, c.options.Now())
+	if err != nil {
+		return nil, fmt.Errorf("albatross: credential: %w", err)
+	}
+	var chain []*x509.Certificate
+	for _, der := range pair.Certificate {
+		parsed, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("albatross: credential: %w", err)
+		}
+		chain = append(chain, parsed)
+	}
+	request, err := cert.Handle(chain)
+	if err != nil {
+		return nil, fmt.Errorf("albatross: credential: %w", err)
+	}
+	if len(request.Policies) == 0 {
+		return nil, nil //nolint:nilnil // a host's CA has none
+	}
+	return &request.Policies[0].Policy, nil
 }
 
 // Addr is the host's address.
 func (c *Client) Addr() string { return c.options.Addr }
+
+// longest bounds deadlines, against overflow.
+const longest = 365 * 24 * time.Hour
+
+// allowance is how long moving n bytes may take.
+func (c *Client) allowance(n int64) time.Duration {
+	seconds := float64(n) / float64(c.options.MinRate)
+	return c.options.Timeout + time.Duration(min(seconds, longest.Seconds())*float64(time.Second))
+}
 
 // session is one command's connection.
 type session struct {
 	client *Client
 	ctx    context.Context
 	conn   *tls.Conn
-	// request is for error messages.
+	// command and name are for error messages.
 	command, name string
-	sent          bool
-	stop          func() bool
+	// sent says that the certificates with the command may have left.
+	sent bool
+	// begun says that a stream has been greeted, so that an end is no refusal.
+	begun bool
+	// started and allowed bound the whole session, unless allowed is 0.
+	started time.Time
+	allowed time.Duration
+	// patience is how long the host may be silent at present.
+	patience time.Duration
+	stop     func() bool
 }
 
 // open mints the certificates for a command, dials and shakes hands. The
 // session ends with the context, whatever it is waiting for.
 func (c *Client) open(ctx context.Context, scope Scope, label string, command wire.Command) (*session, error) {
-	s := &session{client: c, ctx: ctx, command: wire.CommandName(command), name: wire.Name{Path: scope.Path(), Label: label}.String()}
-	if err := ctx.Err(); err != nil {
-		return nil, s.fail(ErrTimeout, context.Cause(ctx))
+	s := &session{
+		client: c, ctx: ctx, command: wire.CommandName(command), name: wire.Name{Path: scope.Path(), Label: label}.String(),
+		started: time.Now(), patience: c.options.Timeout,
+	}
+	if ctx.Err() != nil {
+		return nil, s.fail(ErrTimeout, ended(ctx))
+	}
+	if err := scope.check(c.above); err != nil {
+		return nil, s.fail(ErrInvalid, err)
 	}
 	pair, err := c.minter.Mint(scope, label, command, c.options.Now())
 	if err != nil {
 		return nil, s.fail(ErrInvalid, err)
 	}
-	dialCtx, cancel := context.WithTimeout(ctx, c.options.Timeout)
-	defer cancel()
-	raw, err := c.options.Dial(dialCtx, "tcp", c.options.Addr)
-	if err != nil {
-		return nil, s.broken(dialCtx, err)
+	if err := s.connect(pair); err != nil {
+		return nil, s.broken(err)
 	}
-	config := c.sessions.Clone()
-	config.Certificates = []tls.Certificate{pair}
-	s.conn = tls.Client(raw, config)
-	if err := s.conn.HandshakeContext(dialCtx); err != nil {
-		raw.Close()
-		return nil, s.broken(dialCtx, err)
+	if !s.sent {
+		s.conn.NetConn().Close()
+		return nil, s.fail(ErrProtocol, errors.New("the host asked for no certificate, so it is no Albatross"))
 	}
-	s.sent = true // with the last flight of the handshake
-	s.stop = context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	s.stop = context.AfterFunc(ctx, s.expire)
 	return s, nil
 }
 
+// connect dials and shakes hands, in one timeout.
+func (s *session) connect(pair tls.Certificate) error {
+	ctx, cancel := context.WithTimeout(s.ctx, s.client.options.Timeout)
+	defer cancel()
+	raw, err := s.client.options.Dial(ctx, "tcp", s.client.options.Addr)
+	if err != nil {
+		return err
+	}
+	config := s.client.sessions.Clone()
+	// Called when the certificates are about to leave, the host's own being
+	// trusted; and unlike a list of certificates it sends them whatever the host
+	// says about the CAs that it likes.
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		s.sent = true
+		return &pair, nil
+	}
+	s.conn = tls.Client(raw, config)
+	if err := s.conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return fmt.Errorf("TLS handshake: %w", err)
+	}
+	return nil
+}
+
 // close ends the connection. The host reads to the end of what it wants by
-// itself, so there is nothing to wait for.
+// itself, so there is nothing to wait for; and an upload that is cut must not
+// look like one that ended in good order.
 func (s *session) close() {
 	s.stop()
-	_ = s.conn.NetConn().Close()
+	s.conn.NetConn().Close()
 }
+
+// past is a deadline that ends every wait at once.
+var past = time.Unix(1, 0)
+
+func (s *session) expire() { _ = s.conn.SetDeadline(past) }
 
 // wait gives the host some time for its next answer or for taking what is sent.
 func (s *session) wait(d time.Duration) {
-	_ = s.conn.SetDeadline(time.Now().Add(d))
-	if s.ctx.Err() != nil { // the context's own deadline must not be overwritten
-		_ = s.conn.SetDeadline(time.Unix(1, 0))
+	s.patience = d
+	at := time.Now().Add(d)
+	if end := s.started.Add(s.allowed); s.allowed > 0 && end.Before(at) {
+		at = end
+	}
+	s.setDeadline(at)
+}
+
+// waitForEver leaves only the context to end a wait, for streams that may be silent.
+func (s *session) waitForEver() { s.setDeadline(time.Time{}) }
+
+func (s *session) setDeadline(at time.Time) {
+	_ = s.conn.SetDeadline(at)
+	if s.ctx.Err() != nil { // the end of the context must not be overwritten
+		s.expire()
 	}
 }
 
@@ -161,14 +262,46 @@ func (s *session) fail(kind, cause error) *Error {
 	return &Error{Kind: kind, Command: s.command, Name: s.name, Sent: s.sent, Err: cause}
 }
 
-func (s *session) broken(ctx context.Context, err error) *Error {
-	kind, cause := connectionError(ctx, err)
-	return s.fail(kind, cause)
+// broken makes the error of a failure of the network or of TLS. The context's
+// end wins, since it shows as some failure of the connection.
+func (s *session) broken(err error) *Error {
+	if s.ctx.Err() != nil {
+		return s.fail(ErrTimeout, ended(s.ctx))
+	}
+	kind := connectionError(err, s.sent)
+	switch {
+	case kind == ErrTimeout:
+		err = s.overdue(err)
+	case kind == ErrRejected && s.begun:
+		kind = ErrEnded
+	}
+	return s.fail(kind, err)
+}
+
+// ended says why a context is no more.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// overdue says which of our own limits has passed.
+func (s *session) overdue(err error) error {
+	if s.allowed > 0 && time.Since(s.started) >= s.allowed {
+		return fmt.Errorf("not done within %v: %w", s.allowed.Round(time.Millisecond), err)
+	}
+	return fmt.Errorf("no sign of the host for %v: %w", s.patience.Round(time.Millisecond), err)
 }
 
 // refuse makes the error of a failure frame.
 func (s *session) refuse(text string) *Error {
-	e := s.fail(ErrRefused, nil)
+	kind := ErrRefused
+	if s.begun {
+		kind = ErrEnded
+	}
+	e := s.fail(kind, nil)
 	e.Text = text
 	return e
 }

@@ -12,6 +12,8 @@
 package albatross
 
 import (
+	"fmt"
+
 	"mollymawk.dev/operator/albatross/cert"
 	"mollymawk.dev/operator/albatross/wire"
 )
@@ -90,13 +92,36 @@ const Unlimited = wire.UnlimitedUnikernels
 // policy each, outermost first. The host applies these policies before the
 // command; sending those in force changes nothing. The empty scope is where the
 // credential begins.
+//
+// A host applies the innermost policy first. So to raise the limits of several
+// levels, send a command for the outer scope before one for the inner. A level
+// that is allowed more than the one above it is refused with [ErrInvalid].
 type Scope []Level
 
-// Path gives the labels.
+// Path gives the labels in their normal form.
 func (s Scope) Path() Path {
 	path := make(Path, 0, len(s))
 	for _, level := range s {
-		path = append(path, level.Label)
+		label, err := wire.ParseLabel(level.Label)
+		if err != nil {
+			label = level.Label // a command with it is refused, and says so
+		}
+		path = append(path, label)
 	}
 	return path
+}
+
+// check refuses a level that is allowed more than the one above it. The host
+// would refuse it too, unless it has no policy above yet: then it would take the
+// inner one first, and refuse that above for ever.
+func (s Scope) check(above *Policy) error {
+	for i := range s {
+		if above != nil {
+			if err := s[i].Policy.Within(*above); err != nil {
+				return fmt.Errorf("policy of %s: %w", s[:i+1].Path(), err)
+			}
+		}
+		above = &s[i].Policy
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package albatross
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,17 +15,25 @@ import (
 // them says more.
 var (
 	// ErrInvalid: the client refused to send it, since it could never work or
-	// would harm the host. Nothing was sent.
+	// would harm the host. Either nothing was sent, or an upload turned out to be
+	// wrong and was cut.
 	ErrInvalid = errors.New("invalid request")
+	// ErrLocal: reading what was to be sent or writing what was received failed,
+	// on this side. [Error.Err] says how.
+	ErrLocal = errors.New("failed on this side")
 	// ErrRefused: the host answered with a failure, whose text is in [Error.Text].
 	ErrRefused = errors.New("refused by the host")
 	// ErrRejected: the host closed the connection without an answer, or refused
 	// the certificate with a TLS alert. So it does when it does not trust the
 	// credential, when a name or a command is not allowed, or when the clocks differ.
 	ErrRejected = errors.New("rejected by the host without an answer")
+	// ErrEnded: the host ended a console or statistics after they had begun, as it
+	// does in favour of another subscriber.
+	ErrEnded = errors.New("ended by the host")
 	// ErrUntrusted: the host's own certificate is not what the server CAs demand.
 	ErrUntrusted = cert.ErrUntrusted
-	// ErrUnreachable: no connection, or it broke.
+	// ErrUnreachable: no connection, or it broke; also one that ends before the
+	// command could be sent.
 	ErrUnreachable = errors.New("host unreachable")
 	// ErrTimeout: the deadline passed, or the context ended.
 	ErrTimeout = errors.New("timed out")
@@ -70,21 +77,22 @@ func (e *Error) Error() string {
 // Unwrap gives kind and cause.
 func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// connectionError tells the kind of a failure of the network or of TLS. The
-// context's end wins, since it shows as some failure of the connection.
-func connectionError(ctx context.Context, err error) (kind, cause error) {
-	if ctx.Err() != nil {
-		return ErrTimeout, context.Cause(ctx)
-	}
-	var alert tls.AlertError
+// connectionError tells the kind of a failure of the network or of TLS.
+func connectionError(err error, sent bool) error {
+	var remote *net.OpError
+	var notTLS tls.RecordHeaderError
 	var network net.Error
 	switch {
 	case errors.Is(err, ErrUntrusted):
-		return ErrUntrusted, err
-	case errors.As(err, &alert), errors.Is(err, io.EOF):
-		return ErrRejected, err
+		return ErrUntrusted
+	case errors.As(err, &remote) && remote.Op == "remote error": // so crypto/tls marks an alert
+		return ErrRejected
+	case errors.As(err, &notTLS):
+		return ErrProtocol
+	case errors.Is(err, io.EOF) && sent:
+		return ErrRejected
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return ErrTimeout, err
+		return ErrTimeout
 	}
-	return ErrUnreachable, err
+	return ErrUnreachable
 }

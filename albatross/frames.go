@@ -3,36 +3,50 @@ package albatross
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
 	"mollymawk.dev/operator/albatross/wire"
 )
 
-// maxChunk is how much of an upload is sent in one chunk, in bytes.
-const maxChunk = 64 << 10
+// maxChunk is how much of an upload is sent in one chunk, in bytes: with the
+// length before it, a whole number of TLS records.
+const maxChunk = 64<<10 - lengthSize
+
+// lengthSize is that of the length before a chunk or frame.
+const lengthSize = 4
 
 // receive reads the next frame.
 func (s *session) receive() (wire.Frame, error) {
-	var length [4]byte
+	return s.receiveInto(&bytes.Buffer{})
+}
+
+// receiveInto reads the next frame, whose byte slices share the buffer's memory.
+func (s *session) receiveInto(der *bytes.Buffer) (wire.Frame, error) {
+	var length [lengthSize]byte
 	if _, err := io.ReadFull(s.conn, length[:]); err != nil {
-		return wire.Frame{}, s.broken(s.ctx, err)
+		return wire.Frame{}, s.broken(err)
 	}
 	n := int64(binary.BigEndian.Uint32(length[:]))
 	if n > s.client.options.MaxReply {
 		return wire.Frame{}, s.fail(ErrProtocol, fmt.Errorf("a frame of %d bytes is larger than the limit of %d", n, s.client.options.MaxReply))
 	}
 	// The buffer grows with what arrives, not with what the length promises.
-	var der bytes.Buffer
-	if _, err := io.CopyN(&der, s.conn, n); err != nil {
-		return wire.Frame{}, s.broken(s.ctx, cutShort(err))
+	der.Reset()
+	der.Grow(int(min(n, promised)) + bytes.MinRead)
+	if _, err := io.CopyN(der, s.conn, n); err != nil {
+		return wire.Frame{}, s.broken(cutShort(err))
 	}
 	frame, err := wire.DecodeFrame(der.Bytes())
 	if err != nil {
 		return wire.Frame{}, s.fail(ErrProtocol, err)
 	}
-	return s.client.relative(s, frame)
+	return frame, nil
 }
+
+// promised is how much memory a length alone may claim, in bytes.
+const promised = 64 << 10
 
 // cutShort makes of an end in the middle of a frame a broken connection, not a refusal.
 func cutShort(err error) error {
@@ -42,32 +56,31 @@ func cutShort(err error) error {
 	return err
 }
 
-// relative turns a header's name into one that begins where the credential does.
-func (c *Client) relative(s *session, f wire.Frame) (wire.Frame, error) {
-	if !f.Name.Path.HasPrefix(c.prefix) {
-		return f, s.fail(ErrProtocol, fmt.Errorf("the answer is about %s, which is not below %s", f.Name, c.prefix))
-	}
-	f.Name.Path = f.Name.Path[len(c.prefix):]
-	return f, nil
+// reply is the answer to a query, with the name that those in it are relative to.
+type reply[P wire.Payload] struct {
+	session *session
+	header  wire.Name
+	payload P
 }
 
-// absolute resolves a name of a list against its frame's header.
-func (c *Client) absolute(header, listed wire.Name) wire.Name {
-	if !header.IsPath() { // an answer about one thing has its full name
-		listed.Path = listed.Path[min(len(c.prefix), len(listed.Path)):]
-		return listed
+// resolve turns a name of a list into one that begins where the credential does.
+func (r *reply[P]) resolve(listed *wire.Name) error {
+	full, prefix := listed.In(r.header), r.session.client.prefix
+	if !full.Path.HasPrefix(prefix) {
+		return r.session.fail(ErrProtocol, fmt.Errorf("the answer names %s, which is not below %s", full, prefix))
 	}
-	return listed.In(header)
+	*listed = wire.Name{Path: full.Path[len(prefix):], Label: full.Label}
+	return nil
 }
 
 // answer reads the single reply to a command and wants a payload of type P.
-func answer[P wire.Payload](s *session) (payload P, header wire.Name, err error) {
+func answer[P wire.Payload](s *session) (r reply[P], err error) {
 	frame, err := s.receive()
 	if err != nil {
-		return payload, header, err
+		return r, err
 	}
-	payload, err = expect[P](s, frame)
-	return payload, frame.Name, err
+	payload, err := expect[P](s, frame)
+	return reply[P]{s, frame.Name, payload}, err
 }
 
 func expect[P wire.Payload](s *session, frame wire.Frame) (P, error) {
@@ -85,47 +98,73 @@ func expect[P wire.Payload](s *session, frame wire.Frame) (P, error) {
 // chunks writes an upload: chunks, each with its length before it, then a zero length.
 type chunks struct {
 	session *session
-	// buffer has the four bytes of a length before what is to be sent, so that
-	// both go in one write.
+	// buffer has room for the length before what is to be sent and the zero length
+	// after it, so that all goes in one write.
 	buffer []byte
 }
 
 func newChunks(s *session) *chunks {
-	return &chunks{session: s, buffer: make([]byte, 4, 4+maxChunk)}
+	return &chunks{session: s, buffer: make([]byte, lengthSize, lengthSize+maxChunk+lengthSize)}
 }
 
 // Write implements io.Writer; it sends when the buffer is full.
 func (w *chunks) Write(p []byte) (int, error) {
 	written := 0
 	for len(p) > 0 {
-		n := min(len(p), cap(w.buffer)-len(w.buffer))
-		w.buffer = append(w.buffer, p[:n]...)
+		n := copy(w.room(), p)
 		p, written = p[n:], written+n
-		if len(w.buffer) == cap(w.buffer) {
-			if err := w.flush(); err != nil {
-				return written, err
-			}
+		if err := w.filled(n); err != nil {
+			return written, err
 		}
 	}
 	return written, nil
 }
 
-func (w *chunks) flush() error {
-	if len(w.buffer) == 4 {
+// ReadFrom implements io.ReaderFrom, to spare a copy.
+func (w *chunks) ReadFrom(r io.Reader) (total int64, err error) {
+	for {
+		n, err := r.Read(w.room())
+		total += int64(n)
+		if err := w.filled(n); err != nil {
+			return total, err
+		}
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// room is what is free in the buffer; there is always some.
+func (w *chunks) room() []byte { return w.buffer[len(w.buffer) : lengthSize+maxChunk] }
+
+func (w *chunks) filled(n int) error {
+	w.buffer = w.buffer[:len(w.buffer)+n]
+	if len(w.buffer) < lengthSize+maxChunk {
 		return nil
 	}
-	binary.BigEndian.PutUint32(w.buffer, uint32(len(w.buffer)-4)) //nolint:gosec // at most maxChunk
+	w.putLength()
+	return w.send()
+}
+
+func (w *chunks) putLength() {
+	binary.BigEndian.PutUint32(w.buffer, uint32(len(w.buffer)-lengthSize)) //nolint:gosec // at most maxChunk
+}
+
+func (w *chunks) send() error {
 	w.session.wait(w.session.client.options.Timeout)
 	_, err := w.session.conn.Write(w.buffer)
-	w.buffer = w.buffer[:4]
+	w.buffer = w.buffer[:lengthSize]
 	return err
 }
 
 // end sends what is left and the zero length, without which the host waits for ever.
 func (w *chunks) end() error {
-	if err := w.flush(); err != nil {
-		return err
+	w.putLength()
+	if len(w.buffer) > lengthSize { // else the length of nothing is the zero length
+		w.buffer = append(w.buffer, 0, 0, 0, 0)
 	}
-	_, err := w.session.conn.Write([]byte{0, 0, 0, 0})
-	return err
+	return w.send()
 }

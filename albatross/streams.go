@@ -18,7 +18,7 @@ type ConsoleOptions struct {
 
 // Console gives the lines of a unikernel, first those of the past and then as
 // they come. It ends with its context, with which the last error is an
-// [ErrTimeout], and when the host closes it ([ErrRejected]), as it does to the
+// [ErrTimeout], and when the host closes it ([ErrEnded]), as it does to the
 // oldest of about five viewers of a console. A name that does not run waits
 // until it does; its console outlives it.
 func (c *Client) Console(ctx context.Context, scope Scope, label string, options ConsoleOptions) iter.Seq2[ConsoleLine, error] {
@@ -42,11 +42,13 @@ type Sample struct {
 
 // Statistics gives a measurement of every unikernel below the scope's path about
 // every ten seconds. A host has one subscriber a path: a second one ends the
-// first's stream.
+// first's stream ([ErrEnded]).
 func (c *Client) Statistics(ctx context.Context, scope Scope) iter.Seq2[Sample, error] {
+	base := Name{Path: scope.Path()}
 	return func(yield func(Sample, error) bool) {
 		subscribe(ctx, c, scope, "", wire.StatsSubscribe{}, func(f wire.Frame, stats wire.Stats, err error) bool {
-			return yield(Sample{f.Name, stats}, err)
+			// The header of each has a name relative to what was subscribed.
+			return yield(Sample{f.Name.In(base), stats}, err)
 		})
 	}
 }
@@ -54,14 +56,16 @@ func (c *Client) Statistics(ctx context.Context, scope Scope) iter.Seq2[Sample, 
 // InactiveConsoles lists the names below the scope's path whose console is kept
 // though they do not run.
 func (c *Client) InactiveConsoles(ctx context.Context, scope Scope) ([]Name, error) {
-	reply, header, err := query[wire.Consoles](ctx, c, scope, "", wire.ConsoleListInactive{})
+	r, err := query[wire.Consoles](ctx, c, scope, "", wire.ConsoleListInactive{})
 	if err != nil {
 		return nil, err
 	}
-	for i := range reply.Names {
-		reply.Names[i] = c.absolute(header, reply.Names[i])
+	for i := range r.payload.Names {
+		if err := r.resolve(&r.payload.Names[i]); err != nil {
+			return nil, err
+		}
 	}
-	return reply.Names, nil
+	return r.payload.Names, nil
 }
 
 // subscribe gives the data frames of a stream that ends only with its context or
@@ -75,36 +79,24 @@ func subscribe[P wire.Payload](ctx context.Context, c *Client, scope Scope, labe
 	}
 	defer s.close()
 	s.wait(c.options.Timeout)
-	for first := true; ; first = false {
+	if _, err := answer[wire.Text](s); err != nil {
+		yield(wire.Frame{}, none, err)
+		return
+	}
+	s.begun = true
+	for {
+		s.waitForEver()
 		frame, err := s.receive()
+		var payload P
+		if err == nil {
+			payload, err = expect[P](s, frame)
+		}
 		if err != nil {
 			yield(wire.Frame{}, none, err)
 			return
 		}
-		if first && greeting(frame) {
-			s.waitForEver()
-			continue
-		}
-		payload, err := expect[P](s, frame)
-		if !yield(frame, payload, err) || err != nil {
+		if !yield(frame, payload, nil) {
 			return
 		}
-		s.waitForEver()
-	}
-}
-
-func greeting(f wire.Frame) bool {
-	switch f.Payload.(type) {
-	case wire.Text, wire.Empty:
-		return true
-	}
-	return false
-}
-
-// waitForEver leaves only the context to end a wait, for streams that may be silent.
-func (s *session) waitForEver() {
-	_ = s.conn.SetDeadline(time.Time{})
-	if s.ctx.Err() != nil {
-		_ = s.conn.SetDeadline(time.Unix(1, 0))
 	}
 }

@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"mollymawk.dev/operator/albatross/wire"
 )
 
 // Image is a unikernel's binary on its way to a host.
 type Image struct {
-	// Reader gives the image; it is read once and not closed.
+	// Reader gives the image; it is read once and not closed. A read that hangs is
+	// not interrupted by a context.
 	Reader io.Reader
 	// Size in bytes of what Reader gives, for the deadline; it must be right.
 	Size int64
@@ -22,12 +22,13 @@ type Image struct {
 }
 
 // query sends a command that has one answer.
-func query[P wire.Payload](ctx context.Context, c *Client, scope Scope, label string, command wire.Command) (payload P, header wire.Name, err error) {
+func query[P wire.Payload](ctx context.Context, c *Client, scope Scope, label string, command wire.Command) (r reply[P], err error) {
 	s, err := c.open(ctx, scope, label, command)
 	if err != nil {
-		return payload, header, err
+		return r, err
 	}
 	defer s.close()
+	s.allowed = c.options.Timeout
 	s.wait(c.options.Timeout)
 	return answer[P](s)
 }
@@ -37,8 +38,8 @@ func (c *Client) do(ctx context.Context, scope Scope, label string, command wire
 	if err := needLabel(scope, label, command); err != nil {
 		return "", err
 	}
-	text, _, err := query[wire.Text](ctx, c, scope, label, command)
-	return text.Text, err
+	r, err := query[wire.Text](ctx, c, scope, label, command)
+	return r.payload.Text, err
 }
 
 // needLabel refuses a command about a thing without its name: a create of that
@@ -74,14 +75,16 @@ func (c *Client) Unikernel(ctx context.Context, scope Scope, label string) (u Un
 }
 
 func (c *Client) infos(ctx context.Context, scope Scope, label string) ([]Unikernel, error) {
-	reply, header, err := query[wire.UnikernelInfos](ctx, c, scope, label, wire.UnikernelInfo{})
+	r, err := query[wire.UnikernelInfos](ctx, c, scope, label, wire.UnikernelInfo{})
 	if err != nil {
 		return nil, err
 	}
-	for i := range reply.Infos {
-		reply.Infos[i].Name = c.absolute(header, reply.Infos[i].Name)
+	for i := range r.payload.Infos {
+		if err := r.resolve(&r.payload.Infos[i].Name); err != nil {
+			return nil, err
+		}
 	}
-	return reply.Infos, nil
+	return r.payload.Infos, nil
 }
 
 // Create starts a unikernel and gives the host's text ("created unikernel"),
@@ -114,75 +117,7 @@ func (c *Client) upload(ctx context.Context, scope Scope, label string, command 
 		return "", err
 	}
 	defer s.close()
-	return s.stream(ctx, image.Reader, image.Size, image.Size)
-}
-
-// stream uploads between atLeast and size bytes and gives the host's answer.
-// When reading fails or the size is wrong the final zero chunk is not sent,
-// without which the host does not act.
-func (s *session) stream(ctx context.Context, from io.Reader, atLeast, size int64) (string, error) {
-	limit := s.client.options.Timeout + time.Duration(float64(size)/float64(s.client.options.MinRate)*float64(time.Second))
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	s.until(ctx)
-	source := &source{from: from}
-	w := newChunks(s)
-	_, err := io.Copy(w, io.LimitReader(source, size+1))
-	switch {
-	case source.err != nil:
-		return "", s.fail(ErrInvalid, fmt.Errorf("read what is to be sent: %w", source.err))
-	case err != nil:
-		return s.afterWriteError(err)
-	}
-	if source.n > size || source.n < atLeast {
-		return "", s.fail(ErrInvalid, fmt.Errorf("the data has %d bytes, not %d as was said", source.n, size))
-	}
-	if err := w.end(); err != nil {
-		return s.afterWriteError(err)
-	}
-	s.wait(limit)
-	reply, _, err := answer[wire.Text](s)
-	return reply.Text, err
-}
-
-// until has the session end with a context that is narrower than its own.
-func (s *session) until(ctx context.Context) {
-	s.stop()
-	s.ctx = ctx
-	raw := s.conn.NetConn()
-	s.stop = context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
-}
-
-// afterWriteError reads what the host said before it stopped listening: a refusal
-// comes with a connection that can no longer be written to, often reset.
-func (s *session) afterWriteError(cause error) (string, error) {
-	s.wait(s.client.options.Timeout)
-	reply, _, err := answer[wire.Text](s)
-	var refused *Error
-	if errors.As(err, &refused) && errors.Is(refused.Kind, ErrRefused) {
-		return "", err
-	}
-	if err == nil {
-		return "", s.fail(ErrProtocol, fmt.Errorf("answered %q to an upload that it stopped taking", reply.Text))
-	}
-	return "", s.broken(s.ctx, cause)
-}
-
-// source counts what is read and remembers its failure, to tell it from one of
-// the connection.
-type source struct {
-	from io.Reader
-	n    int64
-	err  error
-}
-
-func (r *source) Read(p []byte) (int, error) {
-	n, err := r.from.Read(p)
-	r.n += int64(n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		r.err = err
-	}
-	return n, err
+	return s.stream(exactly(image.Reader, image.Size), false)
 }
 
 // Restart ends a unikernel and starts it again with its image. Arguments replace
@@ -199,29 +134,39 @@ func (c *Client) Destroy(ctx context.Context, scope Scope, label string) (string
 	return c.do(ctx, scope, label, wire.UnikernelDestroy{})
 }
 
+func checkLevel(scope Scope, label string, command wire.Command, level int64) error {
+	if level < 0 || level > 9 {
+		return invalid(scope, label, command, fmt.Errorf("compression level %d is not within 0 to 9", level))
+	}
+	return nil
+}
+
 // GetImage fetches the image of a running unikernel, compressed with zlib when
-// level is above 0. The host sends it in one piece.
+// level is above 0. The host sends it in one piece, which must not be larger
+// than [Options.MaxReply].
 func (c *Client) GetImage(ctx context.Context, scope Scope, label string, level int64) (image []byte, compressed bool, err error) {
 	command := wire.UnikernelGet{Level: level}
 	if err := needLabel(scope, label, command); err != nil {
 		return nil, false, err
 	}
-	if level < 0 || level > 9 {
-		return nil, false, invalid(scope, label, command, fmt.Errorf("compression level %d is not within 0 to 9", level))
+	if err := checkLevel(scope, label, command, level); err != nil {
+		return nil, false, err
 	}
-	reply, _, err := query[wire.UnikernelImage](ctx, c, scope, label, command)
-	return reply.Image, reply.Compressed, err
+	r, err := query[wire.UnikernelImage](ctx, c, scope, label, command)
+	return r.payload.Image, r.payload.Compressed, err
 }
 
 // Policies lists the policies at the scope's path and below. The root's policy is
 // the host itself: its memory, CPU ids and bridges.
 func (c *Client) Policies(ctx context.Context, scope Scope) ([]PathPolicy, error) {
-	reply, header, err := query[wire.Policies](ctx, c, scope, "", wire.PolicyInfo{})
+	r, err := query[wire.Policies](ctx, c, scope, "", wire.PolicyInfo{})
 	if err != nil {
 		return nil, err
 	}
-	for i := range reply.Policies {
-		reply.Policies[i].Name = c.absolute(header, reply.Policies[i].Name)
+	for i := range r.payload.Policies {
+		if err := r.resolve(&r.payload.Policies[i].Name); err != nil {
+			return nil, err
+		}
 	}
-	return reply.Policies, nil
+	return r.payload.Policies, nil
 }
