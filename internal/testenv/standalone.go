@@ -38,6 +38,8 @@ const (
 type process struct {
 	cmd     *exec.Cmd
 	dataDir string
+	// Limits of the start and of a polite end.
+	startLimit, stopLimit time.Duration
 	// stderr is complete when ended is closed.
 	stderr bytes.Buffer
 	// ready receives the path of the kubeconfig.
@@ -50,13 +52,12 @@ type process struct {
 
 // startStandalone runs the program's control plane in a folder of its own.
 func startStandalone(program string) (*Environment, error) {
-	dir, err := os.MkdirTemp("", "testenv-")
+	p, err := newProcess()
 	if err != nil {
-		return nil, fmt.Errorf("making a data folder: %w", err)
+		return nil, err
 	}
-	p := &process{dataDir: dir, ready: make(chan string, 1), ended: make(chan struct{})}
 	if err := p.start(program); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting %s: %w", program, err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("starting %s: %w", program, err), os.RemoveAll(p.dataDir))
 	}
 	kubeconfig, err := p.waitReady()
 	if err != nil {
@@ -67,6 +68,20 @@ func startStandalone(program string) (*Environment, error) {
 		return nil, errors.Join(fmt.Errorf("reading the control plane's kubeconfig: %w", err), p.stop())
 	}
 	return &Environment{config: config, kubeconfig: kubeconfig, stop: p.stop}, nil
+}
+
+func newProcess() (*process, error) {
+	dir, err := os.MkdirTemp("", "testenv-")
+	if err != nil {
+		return nil, fmt.Errorf("making a data folder: %w", err)
+	}
+	return &process{
+		dataDir:    dir,
+		startLimit: startLimit,
+		stopLimit:  stopLimit,
+		ready:      make(chan string, 1),
+		ended:      make(chan struct{}),
+	}, nil
 }
 
 // start starts the process so that it ends with this one; see dieWithParent.
@@ -108,7 +123,7 @@ func (p *process) readOutput(stdout io.Reader) {
 }
 
 func (p *process) waitReady() (kubeconfig string, err error) {
-	timer := time.NewTimer(startLimit)
+	timer := time.NewTimer(p.startLimit)
 	defer timer.Stop()
 	select {
 	case kubeconfig := <-p.ready:
@@ -116,7 +131,7 @@ func (p *process) waitReady() (kubeconfig string, err error) {
 	case <-p.ended:
 		return "", fmt.Errorf("the control plane ended before it was ready: %s\n%s%s", p.cmd.ProcessState, &p.stderr, p.log())
 	case <-timer.C:
-		return "", fmt.Errorf("the control plane is not ready after %v\n%s", startLimit, p.log())
+		return "", fmt.Errorf("the control plane is not ready after %v\n%s", p.startLimit, p.log())
 	}
 }
 
@@ -145,7 +160,7 @@ func (p *process) end() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("ending the control plane: %w", err)
 	}
-	timer := time.NewTimer(stopLimit)
+	timer := time.NewTimer(p.stopLimit)
 	defer timer.Stop()
 	select {
 	case <-p.ended:
@@ -156,6 +171,6 @@ func (p *process) end() error {
 	case <-timer.C:
 		err := p.cmd.Process.Kill()
 		<-p.ended
-		return errors.Join(fmt.Errorf("the control plane did not end within %v of SIGTERM and was killed", stopLimit), err)
+		return errors.Join(fmt.Errorf("the control plane did not end within %v of SIGTERM and was killed", p.stopLimit), err)
 	}
 }
