@@ -88,7 +88,7 @@ func suite(id uint16) (newHash func() hash.Hash, keyLength int, newAEAD func([]b
 func expandLabel(newHash func() hash.Hash, secret []byte, label string, length int) ([]byte, error) {
 	label = "tls13 " + label
 	info := binary.BigEndian.AppendUint16(nil, uint16(length)) //nolint:gosec // 12 to 32
-	info = append(info, byte(len(label))) //nolint:gosec // a constant of this file
+	info = append(info, byte(len(label)))                      //nolint:gosec // a constant of this file
 	info = append(append(info, label...), 0)
 	return hkdf.Expand(newHash, secret, string(info), length)
 }

@@ -216,15 +216,12 @@ func (d *daemon) beginSet(name wire.Name) (b *block, done func(), err error) {
 	}, nil
 }
 
-// errDeadlock stands for no answer at all.
-var errDeadlock = errors.New("the daemon waits for ever")
-
 // errExceeds is more data than a block device holds.
 var errExceeds = refusal("stream exceeds size")
 
-// blockSet writes what is uploaded. What goes wrong leaves the block device with
+// fill writes what is uploaded. What goes wrong leaves the block device with
 // what was written so far; after an upload that was cut it has its size again.
-func (d *daemon) blockSet(b *block, compressed bool, upload io.Reader) (string, error) {
+func (b *block) fill(compressed bool, upload io.Reader) (string, error) {
 	limit, err := bytesOf(b.size)
 	if err != nil {
 		return "", err
@@ -235,11 +232,8 @@ func (d *daemon) blockSet(b *block, compressed bool, upload io.Reader) (string, 
 	}
 	defer file.Close()
 	source := &remembering{from: upload}
-	err = fill(&sparseFile{file: file, limit: limit}, source, compressed)
+	err = copyBlock(&sparseFile{file: file, limit: limit}, source, compressed)
 	if err != nil && (source.err == nil || errors.Is(source.err, io.EOF)) {
-		if d.options.Quirks.Deadlocks {
-			return "", errDeadlock
-		}
 		return "", err
 	}
 	if err := file.Truncate(limit); err != nil {
@@ -248,7 +242,7 @@ func (d *daemon) blockSet(b *block, compressed bool, upload io.Reader) (string, 
 	return "set block device", err
 }
 
-func fill(to io.Writer, from io.Reader, compressed bool) error {
+func copyBlock(to io.Writer, from io.Reader, compressed bool) error {
 	if compressed {
 		inflated, err := zlib.NewReader(from)
 		if err != nil {

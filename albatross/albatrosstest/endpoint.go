@@ -282,6 +282,10 @@ func (l *link) outcomeOf(payload wire.Payload, err error) error {
 // after the daemon has refused it.
 const drainAtMost = 64 << 10
 
+// queuedChunks is how many chunks the daemon takes after it has failed; then it
+// waits for itself.
+const queuedChunks = 2
+
 // blockSet writes a block device. A daemon that refuses does not read: the
 // client gets its text only when the rest of the upload is short, else the
 // endpoint's own error and, most often, a reset (block-attached, step 7).
@@ -298,16 +302,18 @@ func (h *Host) blockSet(l *link, c wire.BlockSet) error {
 		}
 		return l.outcomeOf(nil, err)
 	}
-	defer done()
-	text, err := h.daemon.blockSet(b, c.Compressed, upload)
-	if errors.Is(err, errDeadlock) {
-		l.watch()
-		<-l.ctx.Done()
-		return err
+	text, err := b.fill(c.Compressed, upload)
+	before := upload.chunks
+	for !upload.finished {
+		if _, readErr := io.CopyN(io.Discard, upload, 32<<10); readErr != nil && !errors.Is(readErr, io.EOF) {
+			done()
+			return readErr
+		}
+		if err != nil && h.options.Quirks.Deadlocks && upload.chunks > before+queuedChunks {
+			return l.hang(err) // and the block device stays in use
+		}
 	}
-	if _, readErr := io.Copy(io.Discard, upload); readErr != nil {
-		return readErr
-	}
+	done()
 	return l.outcomeOf(wire.Text{Text: text}, err)
 }
 

@@ -65,9 +65,13 @@ type guest struct {
 	stops    []func()
 }
 
-// run starts a unikernel. output and exited are called by goroutines of its own,
-// exited once.
+// run starts a unikernel. It gives nil when the tender has failed with code 1
+// before the unikernel began. exited is called once, by another goroutine.
 func run(timers *scheduler, s start, output func(string), exited func(exit)) *guest {
+	if line, fails := s.tenderFails(); fails {
+		output(line)
+		return nil
+	}
 	g := &guest{timers: timers, output: output, exited: exited, target: s.image.manifest.Target}
 	b := s.behaviour()
 	for _, line := range b.lines {
@@ -176,9 +180,6 @@ func (g *guest) drop() (ran bool) {
 
 // behaviour is chosen by arguments, image and resources.
 func (s start) behaviour() behaviour {
-	if line, ok := s.tenderFails(); ok {
-		return behaviour{lines: []string{line}, code: 1}
-	}
 	b := behaviour{lines: s.banner(), code: runsOn}
 	switch s.image.program {
 	case "test_tick", "test_blktick":

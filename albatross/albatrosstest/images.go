@@ -89,13 +89,13 @@ func zlibError(err error) error {
 	var corrupt flate.CorruptInputError
 	switch {
 	case errors.Is(err, zlib.ErrHeader):
-		return errors.New("Invalid Zlib header") //nolint:revive,staticcheck // the original's text
+		return errors.New("Invalid Zlib header") //nolint:staticcheck // the original's text
 	case errors.Is(err, zlib.ErrChecksum):
-		return errors.New("Invalid checksum") //nolint:revive,staticcheck // the original's text
+		return errors.New("Invalid checksum") //nolint:staticcheck // the original's text
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("Unexpected end of input") //nolint:revive,staticcheck // the original's text
+		return errors.New("Unexpected end of input") //nolint:staticcheck // the original's text
 	case errors.As(err, &corrupt):
-		return errors.New("Invalid kind of block") //nolint:revive,staticcheck // the original's text
+		return errors.New("Invalid kind of block") //nolint:staticcheck // the original's text
 	}
 	return err
 }

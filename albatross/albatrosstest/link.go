@@ -108,8 +108,7 @@ func (l *link) send(sequence int64, name wire.Name, payload wire.Payload) error 
 
 func (l *link) write(p []byte) error {
 	if l.fault.Kind == NoReply {
-		l.watch()
-		<-l.ctx.Done()
+		_ = l.hang(nil)
 		return l.cut("no reply")
 	}
 	for len(p) > 0 {
@@ -133,6 +132,13 @@ func (l *link) write(p []byte) error {
 	return nil
 }
 
+// hang waits until the client has enough.
+func (l *link) hang(err error) error {
+	l.watch()
+	<-l.ctx.Done()
+	return err
+}
+
 // watch notices the client's end. Nothing else may be read afterwards.
 func (l *link) watch() {
 	if l.watching {
@@ -151,6 +157,8 @@ type uploadReader struct {
 	from     io.Reader
 	left     uint32
 	finished bool
+	// chunks counts those begun, without the last one of length zero.
+	chunks int
 }
 
 func (u *uploadReader) Read(p []byte) (int, error) {
@@ -166,6 +174,7 @@ func (u *uploadReader) Read(p []byte) (int, error) {
 			u.finished = true
 			return 0, io.EOF
 		}
+		u.chunks++
 	}
 	n, err := u.from.Read(p[:min(int64(len(p)), int64(u.left))])
 	u.left -= uint32(n) //nolint:gosec // at most what was left

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -179,9 +180,7 @@ func (t *target) perform(r vectors.Request, want vectors.Reply) (got seen, err e
 	}
 	defer conn.Close()
 	if r.Upload != nil {
-		if got.sent, err = t.upload(conn, r); err != nil {
-			return got, err
-		}
+		got.sent = t.upload(conn, r)
 		if !strings.Contains(r.Upload.End, "zero") && cuts.MatchString(r.Upload.End) {
 			got.closing = conn.NetConn().Close()
 			return got, nil
@@ -206,26 +205,28 @@ func (t *target) sendAndLeave(r vectors.Request, command wire.Command, upload []
 	return err
 }
 
-// upload sends chunks. A host that does not take them all still answers.
-func (t *target) upload(conn *tls.Conn, r vectors.Request) (content []byte, err error) {
-	content, data := t.image(r.ImageFile), []byte(nil)
-	if content == nil {
-		content, data = described(r.Upload)
-	} else {
-		content, data = content[:min(int64(len(content)), r.Upload.Bytes)], content[:min(int64(len(content)), r.Upload.Bytes)]
+// upload sends what a request uploads, and gives the data before compression.
+func (t *target) upload(conn *tls.Conn, r vectors.Request) (content []byte) {
+	content, data := described(r.Upload)
+	if image := t.image(r.ImageFile); image != nil {
+		content = image[:min(int64(len(image)), r.Upload.Bytes)]
+		data = content
 	}
-	chunk := max(r.Upload.Chunk, 1)
-	for len(data) > 0 {
-		n := min(chunk, len(data))
-		if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(n)), data[:n]...)); err != nil {
-			return content, nil
+	sendChunks(conn, data, r.Upload.Chunk, strings.Contains(r.Upload.End, "zero"))
+	return content
+}
+
+// sendChunks uploads data. A host that does not take it all still answers, so
+// errors do not matter.
+func sendChunks(conn *tls.Conn, data []byte, size int, end bool) {
+	for chunk := range slices.Chunk(data, max(size, 1)) {
+		if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(chunk))), chunk...)); err != nil {
+			return
 		}
-		data = data[n:]
 	}
-	if strings.Contains(r.Upload.End, "zero") {
-		_, _ = conn.Write([]byte{0, 0, 0, 0}) // as above
+	if end {
+		_, _ = conn.Write([]byte{0, 0, 0, 0})
 	}
-	return content, nil
 }
 
 var (

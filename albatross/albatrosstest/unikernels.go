@@ -65,6 +65,9 @@ func (d *daemon) launch(name wire.Name, config wire.Config, image prepared) (str
 	d.attach(u, true)
 	d.run(u)
 	d.registerRestart(u)
+	if u.guest == nil { // limits-cpu-bridge, step 6: it is gone before anybody could look
+		d.gone(u, exit{code: 1})
+	}
 	return "created unikernel", nil
 }
 
@@ -206,9 +209,13 @@ func restarts(f wire.FailBehaviour, code int) bool {
 func (d *daemon) ended(u *unikernel, e exit) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closing {
-		return
+	if !d.closing {
+		d.gone(u, e)
 	}
+}
+
+// gone forgets a unikernel and tells who waited for its end.
+func (d *daemon) gone(u *unikernel, e exit) {
 	d.unikernels.remove(labels(u.name))
 	d.attach(u, false)
 	d.consoles.close(u.name)
