@@ -179,3 +179,39 @@ func TestRunKeepsTheExitCodeAndStopsTheServer(t *testing.T) {
 		t.Errorf("exit code %d when no server was started, want 0", code)
 	}
 }
+
+// TestStartGivesAServerOfItsOwn shows that what one server has the other one
+// has not, and that nothing is left of a server that was stopped.
+func TestStartGivesAServerOfItsOwn(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	env, err := Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if env.Config().Host == Config(t).Host {
+		t.Fatalf("both are %s", env.Config().Host)
+	}
+	own, err := client.New(env.Config(), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "of-its-own"}}
+	if err := own.Create(t.Context(), namespace); err != nil {
+		t.Error(err)
+	}
+	if err := newClient(t).Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace); !apierrors.IsNotFound(err) {
+		t.Errorf("the shared server has it too: %v", err)
+	}
+	for range 2 {
+		if err := env.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := own.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace); err == nil {
+		t.Error("it serves still")
+	}
+	left, err := os.ReadDir(os.TempDir())
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

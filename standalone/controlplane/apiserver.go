@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// tokenIssuer names the issuer of service account tokens. It does not hold
+	// accountIssuer names the issuer of service account tokens. It does not hold
 	// the port, else tokens would end when that changes.
-	tokenIssuer = "https://kubernetes.default.svc"
+	accountIssuer = "https://kubernetes.default.svc"
 
 	// watchGrace is how long a stopping API server waits for its watches to
 	// end. Without it their connections are cut.
@@ -110,7 +110,7 @@ func authenticate(opts *options.Options, p *pki) error {
 	}
 	opts.Authentication.ClientCert.CAContentProvider = clientCA
 	opts.Authentication.Anonymous.Allow = false
-	opts.Authentication.ServiceAccounts.Issuers = []string{tokenIssuer}
+	opts.Authentication.ServiceAccounts.Issuers = []string{accountIssuer}
 	opts.Authentication.ServiceAccounts.KeyFiles = []string{p.serviceAccountKey}
 	opts.ServiceAccountSigningKeyFile = p.serviceAccountKey
 	return nil

@@ -63,7 +63,7 @@ func (e *InUseError) Error() string {
 
 // prepareFolder makes a folder that only its owner can enter. A folder with
 // foreign content is refused rather than closed to everybody else: it may be
-// one such as /tmp.
+// one that all users share.
 func prepareFolder(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fmt.Errorf("creating data folder: %w", err)
@@ -75,7 +75,7 @@ func prepareFolder(path string) error {
 	if len(entries) > 0 && !fileutil.Exist(filepath.Join(path, "lock")) {
 		return fmt.Errorf("folder %s holds files of something else; choose an empty or a new one with --data-dir", path)
 	}
-	if err := os.Chmod(path, 0o700); err != nil {
+	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // Only its owner may enter, who has to.
 		return fmt.Errorf("closing data folder to other users: %w", err)
 	}
 	return nil
