@@ -63,6 +63,9 @@ func (d *daemon) checkBlock(name wire.Name, size int64) error {
 }
 
 func (d *daemon) blockAdd(name wire.Name, size int64, data []byte) (string, error) {
+	if name.IsPath() { // what the original makes of a leaf called "." was not recorded
+		return "", refusal("block add may not have an empty name")
+	}
 	if err := d.checkBlock(name, size); err != nil {
 		return "", err
 	}

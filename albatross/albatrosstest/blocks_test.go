@@ -118,6 +118,7 @@ func TestBlockNames(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	r.expect("block add may not have an empty name", ".", wire.BlockAdd{Size: 1})
 	r.expect("block device policy limit of 10 MB (used 0 MB) would be exceeded by the request (4398046511104 MB)", "huge", wire.BlockAdd{Size: 1 << 42})
 	r.expect("overflow while computing bytes", "zero", wire.OldBlockAdd{Size: 0, Data: []byte("x")})
 	r.expect("added block device", "zero", wire.OldBlockAdd{Size: 1, Data: deflate([]byte("hello"), 9), Compressed: true})

@@ -41,8 +41,14 @@ type subscriber struct {
 	evicted chan struct{}
 }
 
+// consoleAt is a console's place. That of a path, which nobody writes, is none
+// that a name can have.
+func consoleAt(name wire.Name) []string {
+	return append(slices.Clip([]string(name.Path)), name.Label)
+}
+
 func (c *consoles) get(name wire.Name) *console {
-	at := labels(name)
+	at := consoleAt(name)
 	known, ok := c.all.get(at)
 	if !ok {
 		known = &console{}
@@ -121,7 +127,7 @@ func (c *consoles) unsubscribe(s *subscriber) {
 	known := c.get(s.name)
 	known.subscribers = slices.DeleteFunc(known.subscribers, func(other *subscriber) bool { return other == s })
 	if !known.known && len(known.subscribers) == 0 {
-		c.all.remove(labels(s.name))
+		c.all.remove(consoleAt(s.name))
 	}
 }
 
@@ -140,7 +146,7 @@ func (c *consoles) inactive(name wire.Name) []wire.Name {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !name.IsPath() {
-		if known, ok := c.all.get(labels(name)); ok && known.known && !known.running {
+		if known, ok := c.all.get(consoleAt(name)); ok && known.known && !known.running {
 			return []wire.Name{name}
 		}
 		return nil
@@ -162,7 +168,7 @@ func (h *Host) Console(name string) []string {
 	if err != nil {
 		return nil
 	}
-	known, ok := h.consoles.all.get(labels(n))
+	known, ok := h.consoles.all.get(consoleAt(n))
 	if !ok {
 		return nil
 	}

@@ -63,6 +63,15 @@ func TestConsoleHistory(t *testing.T) {
 	}
 }
 
+// TestConsoleOfPath is not that of the unikernel with the path's name.
+func TestConsoleOfPath(t *testing.T) {
+	c := consoles{now: clock()}
+	c.open(parsed(":alice"))
+	if _, text := c.subscribe(parsed("alice:"), wire.ConsoleSubscribe{}); text != "waiting for VM" {
+		t.Errorf("%q", text)
+	}
+}
+
 func TestConsoleRing(t *testing.T) {
 	c := consoles{now: clock()}
 	web := parsed("alice:web")

@@ -26,8 +26,8 @@ type daemon struct {
 	unikernels    tree[*unikernel]
 	blocks        tree[*block]
 	// waiters are told when a unikernel ends: commands that wait for it, and the
-	// fail behaviour. There is one for a name (facts: the original's life of a
-	// unikernel, seen in create-info-destroy and destroy-boot-loop).
+	// fail behaviour. There is one for a name (seen in create-info-destroy and
+	// destroy-boot-loop).
 	waiters map[string]*waiter
 	// restarting has the names whose end was waited for; a destroy of one that
 	// does not run takes it out and succeeds.

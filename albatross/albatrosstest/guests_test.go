@@ -12,6 +12,13 @@ import (
 	"mollymawk.dev/operator/albatross/wire"
 )
 
+// realTime is a scheduler for the time of a bubble.
+func realTime() *scheduler {
+	var o Options
+	o.setDefaults()
+	return &scheduler{start: o.After}
+}
+
 // watched is a unikernel that runs in a test, in the time of a bubble.
 type watched struct {
 	*guest
@@ -70,8 +77,8 @@ func TestGuestExits(t *testing.T) {
 		{"after=2 exit=1", 1, 2 * time.Second, "tick 2"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var timers scheduler
-			w := watch(&timers, ordinary(strings.Fields(tt.argv)...))
+			timers := realTime()
+			w := watch(timers, ordinary(strings.Fields(tt.argv)...))
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			if !slices.Equal(w.exits, []exit{{code: tt.code}}) || w.at != tt.at {
@@ -86,8 +93,8 @@ func TestGuestExits(t *testing.T) {
 
 func TestGuestPrints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var timers scheduler
-		w := watch(&timers, ordinary("first", "", "--sim-print=hello=world", "--sim-no-name", "after=x", "--sim-exit=x", "--sim-after=x"))
+		timers := realTime()
+		w := watch(timers, ordinary("first", "", "--sim-print=hello=world", "--sim-no-name", "after=x", "--sim-exit=x", "--sim-after=x"))
 		time.Sleep(2500 * time.Millisecond)
 		w.say("by request")
 		w.kill()
@@ -112,10 +119,10 @@ func TestGuestPrograms(t *testing.T) {
 		"other":        {},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var timers scheduler
+			timers := realTime()
 			s := ordinary()
 			s.image, s.macs, s.bridges = &image{program: program}, macs, []string{"service0", "service1"}
-			w := watch(&timers, s)
+			w := watch(timers, s)
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			if got := w.after(); !slices.Equal(got, want) {
@@ -133,11 +140,11 @@ func TestTenderFails(t *testing.T) {
 		"taskset: failed to set pid 0's affinity: Invalid argument": func(s *start) { s.cpuIDs = []int64{2, 7} },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var timers scheduler
+			timers := realTime()
 			s := ordinary("after=100")
 			s.image = &image{program: "test_tick", manifest: solo5.Image{Target: solo5.SPT}}
 			change(&s)
-			w := watch(&timers, s)
+			w := watch(timers, s)
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if !slices.Equal(w.lines, []string{line}) || w.guest != nil {
@@ -150,10 +157,10 @@ func TestTenderFails(t *testing.T) {
 func TestGuestTerminates(t *testing.T) {
 	for target, lines := range map[solo5.Target]int{solo5.HVT: 1, solo5.SPT: 0} {
 		synctest.Test(t, func(t *testing.T) {
-			var timers scheduler
+			timers := realTime()
 			s := ordinary()
 			s.image = &image{program: "quiet", manifest: solo5.Image{Target: target}}
-			w := watch(&timers, s)
+			w := watch(timers, s)
 			w.terminate(time.Second)
 			w.terminate(time.Second) // as often as one likes
 			w.leave(3)
@@ -162,7 +169,7 @@ func TestGuestTerminates(t *testing.T) {
 			if !slices.Equal(w.exits, []exit{{code: 3}}) {
 				t.Errorf("%s: %+v", target, w.exits)
 			}
-			again := watch(&timers, s)
+			again := watch(timers, s)
 			again.terminate(time.Second)
 			time.Sleep(2 * time.Second)
 			synctest.Wait()
@@ -175,7 +182,7 @@ func TestGuestTerminates(t *testing.T) {
 
 func TestScheduler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s scheduler
+		s := realTime()
 		var ran []string
 		var mu sync.Mutex
 		note := func(what string) func() {

@@ -54,6 +54,7 @@ type Host struct {
 func New(options Options) (*Host, error) {
 	options.setDefaults()
 	h := &Host{options: options, dir: options.Dir, connections: map[net.Conn]struct{}{}, addr: options.Listen}
+	h.timers.start = options.After
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if err := h.start(); err != nil {
 		h.Close()

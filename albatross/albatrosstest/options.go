@@ -39,8 +39,11 @@ type Options struct {
 	// Latency is waited before each command is carried out.
 	Latency time.Duration
 	// Now is the clock for certificates, times of start and console lines; nil
-	// means time.Now. Timers always run in real time.
+	// means time.Now.
 	Now func() time.Time
+	// After runs a function when unikernels have lived for d, unless stop is
+	// called before; nil means in real time. Everything else takes real time.
+	After func(d time.Duration, f func()) (stop func())
 	// Quirks of the original to be faithful about.
 	Quirks Quirks
 	// Log gets a line for each command; nil means none.
@@ -90,6 +93,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.After == nil {
+		o.After = func(d time.Duration, f func()) func() {
+			timer := time.AfterFunc(d, f)
+			return func() { timer.Stop() }
+		}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -37,6 +37,8 @@ type target struct {
 	images map[string][]byte
 	// patience is how long an answer may take.
 	patience time.Duration
+	// clock is the time of a simulated host's unikernels; nil for a real one.
+	clock *clock
 	// enlarge, if set, has a simulated host take a command for the one that it
 	// receives under an id: crypto/tls reads no certificates of more than 256 KiB.
 	enlarge func(id string, command wire.Command)
@@ -172,6 +174,15 @@ func (t *target) dial(r vectors.Request, command wire.Command) (*tls.Conn, error
 	return conn, conn.SetDeadline(time.Now().Add(t.patience))
 }
 
+// wait lets time pass for unikernels.
+func (t *target) wait(d time.Duration) {
+	if t.clock == nil {
+		time.Sleep(d)
+		return
+	}
+	t.clock.advance(d)
+}
+
 // perform sends a request and gathers what comes back.
 func (t *target) perform(r vectors.Request, want vectors.Reply) (got seen, err error) {
 	conn, err := t.dial(r, t.command(r))
@@ -185,6 +196,14 @@ func (t *target) perform(r vectors.Request, want vectors.Reply) (got seen, err e
 			got.closing = conn.NetConn().Close()
 			return got, nil
 		}
+	}
+	if t.clock != nil {
+		// Ends of unikernels take some milliseconds; a console's ticks are seconds.
+		step := time.Millisecond
+		if _, isConsole := r.Command.Wire().(wire.ConsoleSubscribe); isConsole && want.FrameCount > 2 {
+			step = 50 * time.Millisecond
+		}
+		defer t.clock.flow(step)()
 	}
 	got.gather(conn, want)
 	return got, nil

@@ -21,26 +21,19 @@ import (
 // host answers and how it closes with what the original did. The host is a
 // simulated one, or a real one when ALBATROSS_ADDR, ALBATROSS_CREDENTIALS and
 // ALBATROSS_IMAGES are set; scenarios that break their host are for a simulated
-// one only. They run at the same time, each in a domain of its own.
+// one only. They run at the same time, each in a domain of its own, and when
+// simulated on a host and in a time of its own.
 func TestBehaviour(t *testing.T) {
-	shared := realTarget(t)
-	simulated := shared == nil
-	if simulated {
-		shared = simulatedTarget(t)
-	}
-	slots := make(chan struct{}, 24)
-	if !simulated {
-		slots = make(chan struct{}, 4)
-	}
+	given := realTarget(t)
+	slots := make(chan struct{}, 8)
 	var running sync.WaitGroup
 	defer running.Wait()
 	for _, scenario := range vectors.Behaviour(t) {
-		target := shared
-		if scenario.FreshServer {
-			if !simulated {
-				continue
-			}
+		target := given
+		if target == nil {
 			target = simulatedTarget(t)
+		} else if scenario.FreshServer {
+			continue
 		}
 		r := &replay{scenario: scenario, target: target, blocks: map[string][]byte{}, known: map[string]string{}}
 		finished := make(chan struct{})
@@ -60,11 +53,13 @@ func TestBehaviour(t *testing.T) {
 }
 
 func simulatedTarget(t *testing.T) *target {
+	clock := newClock()
 	h := albatrosstest.Start(t, albatrosstest.Options{
-		StatsPeriod: 200 * time.Millisecond, StopTime: 20 * time.Millisecond, Quirks: albatrosstest.AllQuirks,
+		StatsPeriod: 200 * time.Millisecond, StopTime: 20 * time.Millisecond, Quirks: albatrosstest.AllQuirks, Now: clock.Now, After: clock.After,
 	})
 	credentials := h.Credentials()
-	target := newTarget(t, h.Addr(), credentials.Cert, credentials.Key, standIns(t), 8*time.Second)
+	target := newTarget(t, h.Addr(), credentials.Cert, credentials.Key, standIns(t), 30*time.Second)
+	target.clock = clock
 	target.enlarge = h.Enlarge
 	return target
 }
@@ -151,7 +146,7 @@ func (r *replay) run() {
 		case len(step.AtTheSameTime) > 0:
 			r.together(step.AtTheSameTime)
 		case step.WaitMS > 0:
-			time.Sleep(time.Duration(step.WaitMS) * time.Millisecond)
+			r.target.wait(time.Duration(step.WaitMS) * time.Millisecond)
 		case step.Observation != "":
 			r.observe(step)
 		default:

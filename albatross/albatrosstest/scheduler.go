@@ -8,6 +8,8 @@ import (
 // scheduler runs functions later, without a goroutine for each that waits, and
 // can be closed so that none runs afterwards.
 type scheduler struct {
+	// start is [Options.After].
+	start   func(time.Duration, func()) (stop func())
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup
@@ -16,13 +18,12 @@ type scheduler struct {
 // after runs f once d has passed, unless the scheduler is closed or stop called
 // before. stop does not wait.
 func (s *scheduler) after(d time.Duration, f func()) (stop func()) {
-	timer := time.AfterFunc(d, func() {
+	return s.start(d, func() {
 		if s.enter() {
 			defer s.running.Done()
 			f()
 		}
 	})
-	return func() { timer.Stop() }
 }
 
 func (s *scheduler) enter() bool {
