@@ -193,6 +193,10 @@ func inflate(data []byte) ([]byte, error) {
 	return io.ReadAll(z)
 }
 
+func blockName(e vectors.Exchange) string {
+	return strings.ToLower(e.Request.Domain + ":" + deref(e.Request.CN))
+}
+
 // dataDifferences compares the frames of a block device's content.
 func (r *replay) dataDifferences(e vectors.Exchange, got seen) (all []string) {
 	differ := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
@@ -221,8 +225,7 @@ func (r *replay) dataDifferences(e vectors.Exchange, got seen) (all []string) {
 			differ("%d frames of data of at most %d bytes, want %d of %d", len(got.data), largest, want.Frames, want.LargestFrame)
 		}
 	}
-	name := strings.ToLower(e.Request.Domain) + ":" + deref(e.Request.CN)
-	if must, ok := r.blocks[name]; ok && len(must) == len(content) {
+	if must, ok := r.blocks[blockName(e)]; ok && len(must) == len(content) {
 		if d := contentDifference(content, must); d != "" {
 			differ("%s", d)
 		}
@@ -240,30 +243,38 @@ func (r *replay) dataDifferences(e vectors.Exchange, got seen) (all []string) {
 
 // remember keeps what later steps build upon.
 func (r *replay) remember(e vectors.Exchange, got seen) {
+	if _, isSet := r.target.command(*e.Request).(wire.BlockSet); isSet && (len(got.frames) == 0 || got.frames[0].Payload != (wire.Text{Text: "set block device"})) {
+		delete(r.blocks, blockName(e)) // it may contain anything by now
+	}
 	for _, f := range got.frames {
 		if infos, ok := f.Payload.(wire.UnikernelInfos); ok {
 			r.infos = [2][]wire.NamedInfo{r.infos[1], infos.Infos}
 		}
-		if text, ok := f.Payload.(wire.Text); ok {
-			r.rememberBlock(f.Name.String(), r.target.command(*e.Request), text.Text, got.sent)
+		if _, ok := f.Payload.(wire.Text); ok {
+			r.rememberBlock(f.Name.String(), r.target.command(*e.Request), got.sent)
 		}
 	}
 }
 
-func (r *replay) rememberBlock(name string, command wire.Command, text string, sent []byte) {
+func plain(compressed bool, data []byte) []byte {
+	if compressed {
+		data, _ = inflate(data) // the host took it, so it can be expanded
+	}
+	return data
+}
+
+func (r *replay) rememberBlock(name string, command wire.Command, sent []byte) {
 	padded := func(data []byte, size int) []byte { return append(bytes.Clone(data), make([]byte, size-len(data))...) }
 	switch c := command.(type) {
 	case wire.BlockAdd:
 		r.blocks[name] = padded(nil, int(c.Size)<<20)
 	case wire.OldBlockAdd:
-		r.blocks[name] = padded(c.Data, int(c.Size)<<20)
+		r.blocks[name] = padded(plain(c.Compressed, c.Data), int(c.Size)<<20)
 	case wire.OldBlockSet:
-		if !c.Compressed {
-			r.blocks[name] = padded(c.Data, len(r.blocks[name]))
-		}
+		r.blocks[name] = padded(plain(c.Compressed, c.Data), len(r.blocks[name]))
 	case wire.BlockSet:
-		if text == "set block device" {
-			r.blocks[name] = padded(sent, len(r.blocks[name]))
+		if must, ok := r.blocks[name]; ok {
+			r.blocks[name] = padded(sent, len(must))
 		}
 	case wire.BlockRemove:
 		delete(r.blocks, name)
