@@ -2,7 +2,6 @@ package hosts
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -26,30 +25,13 @@ type State struct {
 	NotAfter time.Time
 }
 
+// Problem says why a host is not connected, as [Problem] does.
+func (s State) Problem() string { return Problem(s.Err) }
+
 // Known tells whether the host was found to answer or not to answer. Before the
 // first look, and while the first failures may pass, it is neither.
 func (s State) Known() bool {
 	return s.Connected || s.Snapshot != nil || s.Failures >= failuresToDisconnect
-}
-
-// Problem says why a host is not connected, in the same words for the same
-// problem: without ports, times and counts.
-func (s State) Problem() string {
-	switch err := s.Err; {
-	case err == nil:
-		return "not asked yet"
-	case errors.Is(err, albatross.ErrUntrusted):
-		return "the host's certificate does not verify with ca.crt of the credentials"
-	case errors.Is(err, albatross.ErrRejected):
-		return "the host does not accept the credentials: check that tls.crt is signed by the host's CA and that the clocks agree"
-	case errors.Is(err, albatross.ErrTimeout):
-		return "the host does not answer in time"
-	case errors.Is(err, albatross.ErrRefused):
-		return "the host refuses to answer: " + Text(err)
-	case errors.Is(err, albatross.ErrProtocol):
-		return "the host's answer is not understood: " + err.Error()
-	}
-	return "the host cannot be reached: " + dialProblem(s.Err)
 }
 
 // Host is one Albatross host as the operator sees it.
@@ -60,8 +42,11 @@ type Host struct {
 	client     *albatross.Client
 	credential *albatross.Credential
 	log        logr.Logger
-	cancel     context.CancelFunc
 	slots      *slots
+	// cancel ends the polls; it is set when they begin, under Pool.mu.
+	cancel context.CancelFunc
+	// poke has the next look begin at once.
+	poke chan struct{}
 
 	mu    sync.Mutex
 	state State
@@ -70,14 +55,17 @@ type Host struct {
 	wanted, served uint64
 	// looked is closed and made anew after every look.
 	looked chan struct{}
-	poke   chan struct{}
+	// closed says that there are no more looks.
+	closed bool
 }
 
 // inherit keeps what is known when only the credentials or the interval changed,
-// so that a rotation does not look like a lost host.
+// so that a rotation does not look like a lost host, and commands that are under
+// way still count.
 func (h *Host) inherit(old *Host) {
 	if h.target.Addr == old.target.Addr {
 		h.state = old.State()
+		h.slots = old.slots
 	}
 }
 
@@ -97,22 +85,28 @@ func (h *Host) State() State {
 func (h *Host) Snapshot() *Snapshot { return h.State().Snapshot }
 
 // Refresh waits for a look at the host that begins now or later. Callers at the
-// same time share one.
+// same time share one. It fails when the look does, and with an error that wraps
+// [ErrNotConnected] when the host was removed or replaced meanwhile.
 func (h *Host) Refresh(ctx context.Context) (*Snapshot, error) {
 	h.mu.Lock()
 	h.wanted++
 	want := h.wanted
-	h.mu.Unlock()
 	select {
 	case h.poke <- struct{}{}:
 	default: // a look is asked for already
 	}
+	h.mu.Unlock()
 	for {
 		h.mu.Lock()
-		served, looked, state := h.served, h.looked, h.state
+		served, looked, closed, state := h.served, h.looked, h.closed, h.state
 		h.mu.Unlock()
-		if served >= want {
-			return state.Snapshot, state.Err
+		switch {
+		case served >= want && state.Err != nil:
+			return nil, state.Err
+		case served >= want:
+			return state.Snapshot, nil
+		case closed:
+			return nil, fmt.Errorf("%w: its instance or credentials changed meanwhile", ErrNotConnected)
 		}
 		select {
 		case <-looked:
@@ -124,16 +118,22 @@ func (h *Host) Refresh(ctx context.Context) (*Snapshot, error) {
 
 // TryAcquire takes one of the host's places for a mutating command. Without a
 // free one it is false, key stands in line, and a [Change] will name it among
-// those Granted; then a place is kept for it.
+// those Granted; then a place is kept for it. Who does not ask again within a
+// minute loses the place in line. release may be called more than once.
 func (h *Host) TryAcquire(key string) (release func(), ok bool) {
-	if !h.slots.tryAcquire(key, time.Now()) {
+	ok, granted := h.slots.tryAcquire(key, time.Now())
+	h.grant(granted)
+	if !ok {
 		return nil, false
 	}
-	return func() {
-		if granted := h.slots.release(); len(granted) > 0 {
-			h.pool.publish(Change{Instance: h.instance, Granted: granted})
-		}
-	}, true
+	return sync.OnceFunc(func() { h.grant(h.slots.release()) }), true
+}
+
+// grant tells those who stand in line that there is a place for them.
+func (h *Host) grant(keys []string) {
+	if len(keys) > 0 {
+		h.pool.publish(Change{Instance: h.instance, Granted: keys})
+	}
 }
 
 func (h *Host) loop(ctx context.Context) {
@@ -142,7 +142,6 @@ func (h *Host) loop(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			h.unblock()
 			return
 		case <-timer.C:
 		case <-h.poke:
@@ -152,44 +151,64 @@ func (h *Host) loop(ctx context.Context) {
 	}
 }
 
-// unblock serves everybody who waits for a look that will not come.
-func (h *Host) unblock() {
+// close ends the looks, and the waiting of those who hope for one.
+func (h *Host) close() {
+	h.cancel()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.served = ^uint64(0)
-	if h.state.Err == nil {
-		h.state.Err = context.Canceled
+	if !h.closed {
+		h.closed = true
+		close(h.looked)
 	}
-	close(h.looked)
-	h.looked = make(chan struct{})
 }
 
+// pause is the time until the next look: short after the first failures, so that
+// a lost host is known to be lost soon, and longer the longer it is gone.
 func (h *Host) pause() time.Duration {
-	if h.State().Err != nil {
-		return jitter(min(h.pool.options.RetryDelay, h.target.PollInterval))
+	h.mu.Lock()
+	failures := h.state.Failures
+	h.mu.Unlock()
+	if failures == 0 {
+		return jitter(h.target.PollInterval)
 	}
-	return jitter(h.target.PollInterval)
+	retry := h.pool.options.RetryDelay << min(max(failures-failuresToDisconnect+1, 0), 3)
+	return jitter(min(retry, h.target.PollInterval))
 }
 
 func (h *Host) look(ctx context.Context) {
-	h.mu.Lock()
-	serving := h.wanted
-	h.mu.Unlock()
+	serving := h.begin()
 	lookCtx, cancel := context.WithTimeout(ctx, h.pool.options.ProbeTimeout)
 	snapshot, err := look(lookCtx, h.client, time.Now())
 	cancel()
 	if ctx.Err() != nil {
 		return
 	}
-	if change, any := h.record(snapshot, err, serving); any {
+	if change, news := h.record(snapshot, err, serving); news {
 		h.pool.publish(change)
 	}
+	// Without this those behind somebody who never came back would wait until
+	// they ask again by themselves.
+	h.grant(h.slots.expire(time.Now()))
+}
+
+// begin gives the number of the last caller whom the look that begins serves.
+func (h *Host) begin() (serving uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-h.poke: // from those who are served by this look
+	default:
+	}
+	return h.wanted
 }
 
 // record keeps the result of a look and tells what subscribers should know.
-func (h *Host) record(snapshot *Snapshot, err error, serving uint64) (c Change, any bool) {
+func (h *Host) record(snapshot *Snapshot, err error, serving uint64) (c Change, news bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return Change{}, false
+	}
 	before := h.state
 	h.served = serving
 	close(h.looked)
@@ -206,40 +225,17 @@ func (h *Host) record(snapshot *Snapshot, err error, serving uint64) (c Change, 
 	return Change{Instance: h.instance, All: policies, Names: names}, policies || len(names) > 0
 }
 
-func (h *Host) recordFailure(before State, err error) (Change, bool) {
+func (h *Host) recordFailure(before State, err error) (c Change, news bool) {
 	h.state.Failures++
 	h.state.Err = err
 	if h.state.Failures < failuresToDisconnect {
 		return Change{}, false
 	}
 	h.state.Connected = false
-	lost := before.Connected || before.Failures+1 == failuresToDisconnect
+	lost := h.state.Failures == failuresToDisconnect
 	if !lost && h.state.Problem() == before.Problem() {
 		return Change{}, false
 	}
-	h.log.Info("Host not connected", "problem", h.state.Problem())
+	h.log.Info("Host not connected", "problem", h.state.Problem(), "error", err.Error())
 	return Change{Instance: h.instance, All: true}, true
-}
-
-// dialProblem gives the innermost cause, which names neither addresses nor ports.
-func dialProblem(err error) string {
-	for {
-		switch wrapped := err.(type) { //nolint:errorlint // the chain is walked
-		case interface{ Unwrap() []error }:
-			all := wrapped.Unwrap()
-			last := all[len(all)-1]
-			if last == nil {
-				return err.Error()
-			}
-			err = last
-		case interface{ Unwrap() error }:
-			inner := wrapped.Unwrap()
-			if inner == nil {
-				return err.Error()
-			}
-			err = inner
-		default:
-			return err.Error()
-		}
-	}
 }

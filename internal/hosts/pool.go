@@ -20,11 +20,17 @@ var ErrNotConnected = errors.New("host not connected")
 
 // Defaults of [Options].
 const (
-	DefaultMaxCommands   = 4
-	DefaultProbeTimeout  = 5 * time.Second
-	DefaultRetryDelay    = time.Second
-	failuresToDisconnect = 3
+	DefaultMaxCommands  = 4
+	DefaultProbeTimeout = 4 * time.Second
+	DefaultRetryDelay   = time.Second
 )
+
+// failuresToDisconnect in a row make a host lost: with the defaults within 15 s
+// of the first, also of a host that takes connections and is silent.
+const failuresToDisconnect = 3
+
+// defaultPollInterval is for targets that have none.
+const defaultPollInterval = 30 * time.Second
 
 // Options of a [Pool].
 type Options struct {
@@ -33,7 +39,9 @@ type Options struct {
 	MaxCommands int
 	// ProbeTimeout ends a look at a host that does not answer.
 	ProbeTimeout time.Duration
-	// RetryDelay is the pause after a failed look, instead of the poll interval.
+	// RetryDelay is the pause after the first failed looks, instead of the poll
+	// interval. It grows to eight times that while a host stays lost, but not
+	// above the poll interval.
 	RetryDelay time.Duration
 	// Dial opens connections to hosts; the default is that of net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -59,10 +67,12 @@ type Target struct {
 	Addr string
 	// Certificate, Key and ServerCA are PEM.
 	Certificate, Key, ServerCA string
-	PollInterval               time.Duration
+	// PollInterval is the time between two looks, a tenth more or less.
+	PollInterval time.Duration
 }
 
-// Change tells subscribers what is new about a host.
+// Change tells subscribers what is new about a host. They share it and must not
+// change it.
 type Change struct {
 	// Instance is the name that the host was set with.
 	Instance string
@@ -79,6 +89,9 @@ type Change struct {
 // leader only: two operators need not both poll.
 type Pool struct {
 	options Options
+	// setting has one Set or Remove at a time, so that making a host, which may
+	// take long, holds up none of the others.
+	setting sync.Mutex
 
 	mu          sync.Mutex
 	hosts       map[string]*Host
@@ -99,7 +112,8 @@ func New(options Options) *Pool {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (p *Pool) NeedLeaderElection() bool { return true }
 
-// Start polls until the context ends and waits for what is under way.
+// Start polls until the context ends and waits for what is under way. It is
+// called once.
 func (p *Pool) Start(ctx context.Context) error {
 	p.mu.Lock()
 	p.run = ctx
@@ -111,7 +125,7 @@ func (p *Pool) Start(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	for _, h := range p.hosts {
-		h.cancel()
+		h.close()
 	}
 	p.mu.Unlock()
 	p.polls.Wait()
@@ -120,10 +134,14 @@ func (p *Pool) Start(ctx context.Context) error {
 
 // Set makes or changes the host of an instance. It fails, and keeps the host as
 // it was, when the credentials cannot be used. An equal target changes nothing.
+// A new credential is used from the next look on, which begins at once.
 func (p *Pool) Set(instance string, target Target) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	old := p.hosts[instance]
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	if target.PollInterval <= 0 {
+		target.PollInterval = defaultPollInterval
+	}
+	old := p.host(instance)
 	if old != nil && old.target == target {
 		return nil
 	}
@@ -131,12 +149,17 @@ func (p *Pool) Set(instance string, target Target) error {
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if old != nil {
-		old.cancel()
+		old.close()
 		h.inherit(old)
 	}
 	p.hosts[instance] = h
-	if p.run != nil && !p.closed {
+	switch {
+	case p.closed:
+		h.close()
+	case p.run != nil:
 		p.poll(h)
 	}
 	return nil
@@ -174,20 +197,27 @@ func (p *Pool) poll(h *Host) {
 
 // Remove forgets the host of an instance.
 func (p *Pool) Remove(instance string) {
+	p.setting.Lock()
+	defer p.setting.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if h := p.hosts[instance]; h != nil {
-		h.cancel()
+		h.close()
 		delete(p.hosts, instance)
 	}
+}
+
+// host gives that of an instance, or nil.
+func (p *Pool) host(instance string) *Host {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hosts[instance]
 }
 
 // Get gives the host of an instance at once, or an error that wraps
 // [ErrNotConnected].
 func (p *Pool) Get(instance string) (*Host, error) {
-	p.mu.Lock()
-	h := p.hosts[instance]
-	p.mu.Unlock()
+	h := p.host(instance)
 	if h == nil {
 		return nil, fmt.Errorf("%w: no credentials yet", ErrNotConnected)
 	}
@@ -199,17 +229,16 @@ func (p *Pool) Get(instance string) (*Host, error) {
 
 // State tells about the host of an instance; known is false when none is set.
 func (p *Pool) State(instance string) (state State, known bool) {
-	p.mu.Lock()
-	h := p.hosts[instance]
-	p.mu.Unlock()
+	h := p.host(instance)
 	if h == nil {
 		return State{}, false
 	}
 	return h.State(), true
 }
 
-// Subscribe has f called about every change until the context ends. f must not
-// block for long, since it holds up the polls.
+// Subscribe has f called about every change until the context ends. Calls for
+// several hosts come at the same time, and one may still run when the context
+// has ended. f must not block for long, since it holds up the polls of the host.
 func (p *Pool) Subscribe(ctx context.Context, f func(Change)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

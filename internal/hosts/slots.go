@@ -11,8 +11,8 @@ import (
 const patience = time.Minute
 
 // slots are a host's places for commands, given in the order in which they were
-// asked for. Nobody waits in it: who gets none stands in line and is named by a
-// later release.
+// asked for. Nobody waits in it: who gets none stands in line and is named once,
+// by whatever makes room for it.
 type slots struct {
 	mu    sync.Mutex
 	limit int
@@ -23,44 +23,68 @@ type slots struct {
 type waiter struct {
 	key   string
 	asked time.Time
-	// told is set once a release has named the key.
+	// told is set once the key was named.
 	told bool
 }
 
 func newSlots(limit int) *slots { return &slots{limit: limit} }
 
 // tryAcquire takes a place when one is free and nobody who stands in line before
-// key has a better claim to it.
-func (s *slots) tryAcquire(key string, now time.Time) bool {
+// key has a better claim to it. granted are others who may take one now.
+func (s *slots) tryAcquire(key string, now time.Time) (ok bool, granted []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Deleted objects, say, never come back for their place.
-	s.line = slices.DeleteFunc(s.line, func(w waiter) bool { return w.key != key && now.Sub(w.asked) > patience })
-	at := slices.IndexFunc(s.line, func(w waiter) bool { return w.key == key })
+	at := s.position(key)
 	if at < 0 {
 		at = len(s.line)
 		s.line = append(s.line, waiter{key: key})
 	}
 	s.line[at].asked = now
-	if at >= s.limit-s.used {
-		return false
+	s.dropAbsent(now)
+	at = s.position(key)
+	if ok = at < s.free(); ok {
+		s.line = slices.Delete(s.line, at, at+1)
+		s.used++
 	}
-	s.line = slices.Delete(s.line, at, at+1)
-	s.used++
-	return true
+	return ok, s.tell()
 }
 
-// release gives a place back and the keys that may take one now and were not
-// told so before.
+// release gives a place back. granted are those who may take one now.
 func (s *slots) release() (granted []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used--
-	for i := range s.line[:min(len(s.line), s.limit-s.used)] {
+	return s.tell()
+}
+
+// expire takes those out of the line who did not come back. granted are those
+// who may take a place now.
+func (s *slots) expire(now time.Time) (granted []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropAbsent(now)
+	return s.tell()
+}
+
+func (s *slots) position(key string) int {
+	return slices.IndexFunc(s.line, func(w waiter) bool { return w.key == key })
+}
+
+func (s *slots) free() int { return s.limit - s.used }
+
+// dropAbsent takes those out of the line who never come back for their place,
+// such as objects that were deleted.
+func (s *slots) dropAbsent(now time.Time) {
+	s.line = slices.DeleteFunc(s.line, func(w waiter) bool { return now.Sub(w.asked) > patience })
+}
+
+// tell gives those whose turn it is and who were not told so.
+func (s *slots) tell() (keys []string) {
+	for i := range s.line[:min(len(s.line), s.free())] {
 		if !s.line[i].told {
 			s.line[i].told = true
-			granted = append(granted, s.line[i].key)
+			keys = append(keys, s.line[i].key)
 		}
 	}
-	return granted
+	return keys
 }

@@ -13,8 +13,9 @@ import (
 )
 
 // Snapshot is what a host told at one time. It is shared and must not be changed.
-// The keys are full names below the credential's path, such as "alice:web";
-// those of policies are paths, "" being the credential's own.
+// The keys are names below the credential's path as [albatross.Name.String]
+// gives them, such as "alice:web" or, at that path itself, ":web"; those of
+// policies are paths, "" being the credential's own.
 type Snapshot struct {
 	// At is when the look began.
 	At         time.Time
@@ -115,11 +116,9 @@ func differing[T any](names map[string]bool, before, after map[string]T) {
 
 // Allows tells why the policy of a path has no room for a unikernel with these
 // arguments, or gives nil. What runs under the same name is not counted, since
-// it would end. The texts are the host's own.
+// it would end. It looks at the same things in the same order as a host does,
+// where only the policy of the unikernel's own path counts.
 func (s *Snapshot) Allows(name albatross.Name, policy albatross.Policy, a albatross.Arguments) error {
-	if err := policy.Allows(a); err != nil {
-		return err
-	}
 	var unikernels, memory int64
 	for other, u := range s.Unikernels {
 		if other != name.String() && u.Name.Path.HasPrefix(name.Path) {
@@ -133,5 +132,5 @@ func (s *Snapshot) Allows(name albatross.Name, policy albatross.Policy, a albatr
 	if a.Memory > policy.Memory-memory {
 		return fmt.Errorf("maximum allowed memory (%d, used %d) would be exceeded (requesting %d)", policy.Memory, memory, a.Memory)
 	}
-	return nil
+	return policy.Allows(a)
 }
