@@ -142,7 +142,7 @@ func (r *replay) run() {
 		r.step = i
 		switch {
 		case step.Request != nil:
-			r.check(step, r.exchange(step.Exchange))
+			r.check(step, r.exchange(r.target, *step.Request, step.Reply))
 		case len(step.AtTheSameTime) > 0:
 			r.together(step.AtTheSameTime)
 		case step.WaitMS > 0:
@@ -155,20 +155,23 @@ func (r *replay) run() {
 	}
 }
 
-func (r *replay) exchange(e vectors.Exchange) seen {
-	got, err := r.target.perform(*e.Request, e.Reply)
+func (r *replay) exchange(to *target, request vectors.Request, want vectors.Reply) seen {
+	got, err := to.perform(request, want)
 	if err != nil {
 		r.problem("%v", err)
 	}
 	return got
 }
 
-// together performs requests at the same time; the answers may come to any.
+// together performs requests at the same time; the answers may come to any, so
+// each waits for one.
 func (r *replay) together(exchanges []vectors.Exchange) {
+	impatient := *r.target
+	impatient.patience = min(impatient.patience, 5*time.Second)
 	results := make([]seen, len(exchanges))
 	var running sync.WaitGroup
 	for i, e := range exchanges {
-		running.Go(func() { results[i] = r.exchange(e) })
+		running.Go(func() { results[i] = r.exchange(&impatient, *e.Request, vectors.Reply{}) })
 	}
 	running.Wait()
 	left := results
