@@ -50,6 +50,7 @@ func setupInstance(mgr ctrl.Manager, config Config) error {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.onSecret)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.onNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1alpha1.Unikernel{}, handler.EnqueueRequestsFromMapFunc(onUser), builder.WithPredicates(comesOrGoes())).
+		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(onUser), builder.WithPredicates(comesOrGoes())).
 		WatchesRawSource(hostChanges(config.Hosts, changedInstance)).
 		WithOptions(config.options()).
 		Complete(r)
@@ -84,29 +85,15 @@ func selectsNamespaces(instance *v1alpha1.AlbatrossInstance) bool {
 	return false
 }
 
-func (r *AlbatrossInstanceReconciler) list(ctx context.Context, concerned func(*v1alpha1.AlbatrossInstance) bool, options ...client.ListOption) (requests []ctrl.Request) {
+func (r *AlbatrossInstanceReconciler) list(ctx context.Context, concerned func(*v1alpha1.AlbatrossInstance) bool, options ...client.ListOption) []ctrl.Request {
 	var all v1alpha1.AlbatrossInstanceList
-	if err := r.List(ctx, &all, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "List instances to wake")
-		return nil
-	}
-	for i := range all.Items {
-		if concerned == nil || concerned(&all.Items[i]) {
-			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
-		}
-	}
-	return requests
+	return listRequests(ctx, r.Client, &all, func() []v1alpha1.AlbatrossInstance { return all.Items }, concerned, options...)
 }
 
 // onUser wakes the instances that an object is or shall be on.
-func onUser(_ context.Context, o client.Object) []ctrl.Request {
-	uk, ok := o.(*v1alpha1.Unikernel)
-	if !ok {
-		return nil
-	}
-	requests := []ctrl.Request{{NamespacedName: client.ObjectKey{Name: uk.Spec.InstanceRef.Name}}}
-	if uk.Status.Instance != "" && uk.Status.Instance != uk.Spec.InstanceRef.Name {
-		requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKey{Name: uk.Status.Instance}})
+func onUser(_ context.Context, o client.Object) (requests []ctrl.Request) {
+	for _, instance := range instancesOf(o) {
+		requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKey{Name: instance}})
 	}
 	return requests
 }
@@ -118,6 +105,17 @@ func comesOrGoes() predicate.Predicate {
 			return len(e.ObjectOld.GetFinalizers()) != len(e.ObjectNew.GetFinalizers())
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// readinessChanged lets through what changes whether an object is ready.
+func readinessChanged() predicate.Predicate {
+	ready := func(o client.Object) bool {
+		with, ok := o.(interface{ GetConditions() []metav1.Condition })
+		return ok && apimeta.IsStatusConditionTrue(with.GetConditions(), v1alpha1.ConditionReady) && o.GetDeletionTimestamp().IsZero()
+	}
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool { return ready(e.ObjectOld) != ready(e.ObjectNew) },
 	}
 }
 
@@ -188,17 +186,7 @@ func (s *instanceScope) run(ctx context.Context) outcome.Outcome {
 		// The host stays connected while objects that need it are on their way out.
 		steps = []func(context.Context) outcome.Outcome{s.release, s.loadCredentials, s.connect}
 	}
-	for _, step := range steps {
-		if end := step(ctx); end.Ended() {
-			return end
-		}
-	}
-	return outcome.Done()
+	return runSteps(ctx, steps)
 }
 
-func (s *instanceScope) now() time.Time {
-	if s.Now != nil {
-		return s.Now()
-	}
-	return time.Now()
-}
+func (s *instanceScope) now() time.Time { return clock(s.Now) }

@@ -42,11 +42,11 @@ func (s *instanceScope) report(ctx context.Context) outcome.Outcome {
 	st.Used = new(usageBelow(snapshot, nil))
 	st.Capacity = capacityOf(snapshot)
 	st.Tenants = s.tenantStatus(snapshot)
-	owned, err := s.ownedNames(ctx)
+	unowned, err := s.unowned(ctx, snapshot)
 	if err != nil {
 		return outcome.Retry(err)
 	}
-	st.Unowned = s.unowned(snapshot, owned)
+	st.Unowned = unowned
 	return s.again()
 }
 
@@ -125,42 +125,61 @@ func (s *instanceScope) paths() (all []albatross.Path) {
 }
 
 // ownedNames gives the full names on the host that objects stand for.
-func (s *instanceScope) ownedNames(ctx context.Context) (map[string]bool, error) {
+func (s *instanceScope) ownedNames(ctx context.Context) (unikernels, volumes map[string]bool, err error) {
 	paths := map[string]albatross.Path{}
 	for _, t := range s.tenants {
 		paths[t.namespace] = t.path
 	}
-	var unikernels v1alpha1.UnikernelList
-	if err := s.List(ctx, &unikernels, client.MatchingFields{byInstance: s.instance.Name}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
+	own := func(names map[string]bool, o client.Object, hostName string) {
+		names[hostName] = true
+		names[albatross.Name{Path: paths[o.GetNamespace()], Label: o.GetName()}.String()] = true
 	}
-	owned := map[string]bool{}
-	for i := range unikernels.Items {
-		uk := &unikernels.Items[i]
-		owned[uk.Status.HostName] = true
-		owned[albatross.Name{Path: paths[uk.Namespace], Label: uk.Name}.String()] = true
+	var allUnikernels v1alpha1.UnikernelList
+	var allVolumes v1alpha1.VolumeList
+	for _, list := range []client.ObjectList{&allUnikernels, &allVolumes} {
+		if err := s.List(ctx, list, client.MatchingFields{byInstance: s.instance.Name}, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, nil, err
+		}
 	}
-	return owned, nil
+	unikernels, volumes = map[string]bool{}, map[string]bool{}
+	for i := range allUnikernels.Items {
+		own(unikernels, &allUnikernels.Items[i], allUnikernels.Items[i].Status.HostName)
+	}
+	for i := range allVolumes.Items {
+		own(volumes, &allVolumes.Items[i], allVolumes.Items[i].Status.HostName)
+	}
+	return unikernels, volumes, nil
 }
 
-// unowned counts and names what runs below tenants' paths without an object.
-func (s *instanceScope) unowned(snapshot *hosts.Snapshot, owned map[string]bool) *v1alpha1.Unowned {
+// unowned counts and names what is below tenants' paths without an object.
+func (s *instanceScope) unowned(ctx context.Context, snapshot *hosts.Snapshot) (*v1alpha1.Unowned, error) {
+	ownUnikernels, ownVolumes, err := s.ownedNames(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ours := func(path albatross.Path) bool {
 		return slices.ContainsFunc(s.tenants, func(t admittedTenant) bool { return path.HasPrefix(t.path) })
 	}
-	var unikernels []string
+	var unikernels, volumes []string
 	for name, u := range snapshot.Unikernels {
-		if !owned[name] && ours(u.Name.Path) {
+		if !ownUnikernels[name] && ours(u.Name.Path) {
 			unikernels = append(unikernels, name)
 		}
 	}
-	if len(unikernels) == 0 {
-		return nil
+	for name, b := range snapshot.Blocks {
+		if !ownVolumes[name] && ours(b.Name.Path) {
+			volumes = append(volumes, name)
+		}
+	}
+	if len(unikernels)+len(volumes) == 0 {
+		return nil, nil
 	}
 	slices.Sort(unikernels)
+	slices.Sort(volumes)
 	return &v1alpha1.Unowned{
 		Unikernels: int32(len(unikernels)), UnikernelNames: unikernels[:min(len(unikernels), maxUnowned)], //nolint:gosec // fewer than 2^31
-	}
+		Volumes: int32(len(volumes)), VolumeNames: volumes[:min(len(volumes), maxUnowned)], //nolint:gosec // fewer than 2^31
+	}, nil
 }
 
 // conclude works out the conditions and puts them into the status.

@@ -76,6 +76,15 @@ func (s *instanceScope) users(ctx context.Context) (names []string, err error) {
 			names = append(names, "Unikernel "+client.ObjectKeyFromObject(uk).String())
 		}
 	}
+	var volumes v1alpha1.VolumeList
+	if err := s.List(ctx, &volumes, client.MatchingFields{byInstance: s.instance.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	for i := range volumes.Items {
+		if v := &volumes.Items[i]; controllerutil.ContainsFinalizer(v, v1alpha1.Finalizer) {
+			names = append(names, "Volume "+client.ObjectKeyFromObject(v).String())
+		}
+	}
 	slices.Sort(names)
 	return names, nil
 }

@@ -15,9 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/outcome"
 )
 
 // Fields that objects are looked up by.
@@ -27,6 +29,8 @@ const (
 	byInstance = "instance"
 	// bySecret has the Secret of an AlbatrossInstance.
 	bySecret = "secret"
+	// byVolume has the Volumes that a Unikernel refers to.
+	byVolume = "volume"
 )
 
 // Config is what the reconcilers need besides the manager.
@@ -38,6 +42,24 @@ type Config struct {
 	Wakeups   *Wakeups
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
+}
+
+// clock reads the time by a function that a test may have replaced.
+func clock(now func() time.Time) time.Time {
+	if now != nil {
+		return now()
+	}
+	return time.Now()
+}
+
+// runSteps goes on until a step ends the reconcile.
+func runSteps(ctx context.Context, steps []func(context.Context) outcome.Outcome) outcome.Outcome {
+	for _, step := range steps {
+		if end := step(ctx); end.Ended() {
+			return end
+		}
+	}
+	return outcome.Done()
 }
 
 // Pauses after failures in a row.
@@ -58,7 +80,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, config Config) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupUnikernel} {
+	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupUnikernel, setupVolume} {
 		if err := setup(mgr, config); err != nil {
 			return err
 		}
@@ -67,19 +89,46 @@ func Setup(ctx context.Context, mgr ctrl.Manager, config Config) error {
 }
 
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	instancesOf := func(o client.Object) []string {
-		uk := o.(*v1alpha1.Unikernel)
-		if uk.Status.Instance == "" || uk.Status.Instance == uk.Spec.InstanceRef.Name {
-			return []string{uk.Spec.InstanceRef.Name}
+	for _, index := range []struct {
+		of     client.Object
+		field  string
+		values client.IndexerFunc
+	}{
+		{&v1alpha1.Unikernel{}, byInstance, instancesOf},
+		{&v1alpha1.Unikernel{}, byVolume, volumesOf},
+		{&v1alpha1.Volume{}, byInstance, instancesOf},
+		{&v1alpha1.AlbatrossInstance{}, bySecret, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.AlbatrossInstance).Spec.CredentialsSecretRef.Name}
+		}},
+	} {
+		if err := indexer.IndexField(ctx, index.of, index.field, index.values); err != nil {
+			return err
 		}
-		return []string{uk.Spec.InstanceRef.Name, uk.Status.Instance}
 	}
-	if err := indexer.IndexField(ctx, &v1alpha1.Unikernel{}, byInstance, instancesOf); err != nil {
-		return err
+	return nil
+}
+
+// instancesOf gives where an object shall be and, when that differs, where it is.
+func instancesOf(o client.Object) []string {
+	switch o := o.(type) {
+	case *v1alpha1.Volume:
+		return []string{o.Spec.InstanceRef.Name}
+	case *v1alpha1.Unikernel:
+		if o.Status.Instance == "" || o.Status.Instance == o.Spec.InstanceRef.Name {
+			return []string{o.Spec.InstanceRef.Name}
+		}
+		return []string{o.Spec.InstanceRef.Name, o.Status.Instance}
 	}
-	return indexer.IndexField(ctx, &v1alpha1.AlbatrossInstance{}, bySecret, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.AlbatrossInstance).Spec.CredentialsSecretRef.Name}
-	})
+	return nil
+}
+
+func volumesOf(o client.Object) (names []string) {
+	for _, device := range o.(*v1alpha1.Unikernel).Spec.BlockDevices {
+		if device.VolumeRef != nil {
+			names = append(names, device.VolumeRef.Name)
+		}
+	}
+	return names
 }
 
 // declarationChanged lets through what users change: spec, annotations, labels
@@ -90,13 +139,14 @@ func declarationChanged() predicate.Predicate {
 
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
-		Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("unikernel"), Hosts: config.Hosts, Images: config.Images,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("unikernel"), Hosts: config.Hosts, Images: config.Images,
 		Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Unikernel{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(r.onVolume), builder.WithPredicates(readinessChanged())).
 		WatchesRawSource(hostChanges(config.Hosts, r.affected)).
 		WatchesRawSource(config.Wakeups.source(unikernelKind)).
 		WithOptions(config.options()).
@@ -114,43 +164,42 @@ func (r *UnikernelReconciler) onInstance(ctx context.Context, o client.Object) [
 	return r.list(ctx, nil, client.MatchingFields{byInstance: o.GetName()})
 }
 
+// onVolume gives the unikernels that refer to a volume.
+func (r *UnikernelReconciler) onVolume(ctx context.Context, o client.Object) []ctrl.Request {
+	return r.list(ctx, nil, client.InNamespace(o.GetNamespace()), client.MatchingFields{byVolume: o.GetName()})
+}
+
 func (r *UnikernelReconciler) inNamespace(ctx context.Context, o client.Object) []ctrl.Request {
 	return r.list(ctx, nil, client.InNamespace(o.GetName()))
 }
 
 // affected gives the unikernels that a change of a host concerns.
-func (r *UnikernelReconciler) affected(ctx context.Context, c hosts.Change) (requests []ctrl.Request) {
-	for _, key := range c.Granted {
-		if request, ok := requestOf(unikernelKind, key); ok {
-			requests = append(requests, request)
-		}
-	}
+func (r *UnikernelReconciler) affected(ctx context.Context, c hosts.Change) []ctrl.Request {
+	requests := grantedRequests(unikernelKind, c)
 	if !c.All && len(c.Names) == 0 {
 		return requests
 	}
 	concerned := func(uk *v1alpha1.Unikernel) bool {
-		return c.All || c.Names[uk.Status.HostName] || uk.Status.HostName == "" || waitsForRoom(uk)
+		return c.All || c.Names[uk.Status.HostName] || uk.Status.HostName == "" || waitsForRoom(uk.Status.Conditions)
 	}
 	return append(requests, r.list(ctx, concerned, client.MatchingFields{byInstance: c.Instance})...)
 }
 
-// waitsForRoom tells whether the end of another unikernel may let this one start.
-func waitsForRoom(uk *v1alpha1.Unikernel) bool {
-	ready := apimeta.FindStatusCondition(uk.Status.Conditions, v1alpha1.ConditionReady)
-	return ready != nil && (ready.Reason == v1alpha1.ReasonPolicyExceeded || ready.Reason == v1alpha1.ReasonNameTaken)
+func (r *UnikernelReconciler) list(ctx context.Context, concerned func(*v1alpha1.Unikernel) bool, options ...client.ListOption) []ctrl.Request {
+	var all v1alpha1.UnikernelList
+	return listRequests(ctx, r.Client, &all, func() []v1alpha1.Unikernel { return all.Items }, concerned, options...)
 }
 
-func (r *UnikernelReconciler) list(ctx context.Context, concerned func(*v1alpha1.Unikernel) bool, options ...client.ListOption) (requests []ctrl.Request) {
-	var all v1alpha1.UnikernelList
-	// The list is only read, so nothing need be copied out of the cache.
-	if err := r.List(ctx, &all, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "List unikernels to wake")
-		return nil
+// waitsForRoom tells whether the end of another thing on the host may let this
+// one go on.
+func waitsForRoom(conditions []metav1.Condition) bool {
+	ready := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+	if ready == nil {
+		return false
 	}
-	for i := range all.Items {
-		if concerned == nil || concerned(&all.Items[i]) {
-			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
-		}
+	switch ready.Reason {
+	case v1alpha1.ReasonPolicyExceeded, v1alpha1.ReasonNameTaken, v1alpha1.ReasonHostError, v1alpha1.ReasonInUse, v1alpha1.ReasonMoving:
+		return true
 	}
-	return requests
+	return false
 }

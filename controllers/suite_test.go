@@ -140,26 +140,30 @@ func (w *world) addParts(ctx context.Context, mgr ctrl.Manager, imageDir string)
 // cleanUp lets go of what would hold up the next test: instances are shared by
 // the whole server.
 func (w *world) cleanUp() {
-	ctx := context.Background()
-	var instances v1alpha1.AlbatrossInstanceList
-	if err := w.List(ctx, &instances); err != nil {
-		w.Error(err)
-	}
-	for i := range instances.Items {
-		instance := &instances.Items[i]
-		instance.Finalizers = nil
-		_ = w.Update(ctx, instance)
-		_ = w.Delete(ctx, instance)
-	}
 	var unikernels v1alpha1.UnikernelList
-	if err := w.List(ctx, &unikernels, client.InNamespace(w.namespace)); err != nil {
-		w.Error(err)
+	var volumes v1alpha1.VolumeList
+	var instances v1alpha1.AlbatrossInstanceList
+	var all []client.Object
+	for _, list := range []client.ObjectList{&unikernels, &volumes, &instances} {
+		if err := w.List(context.Background(), list); err != nil {
+			w.Error(err)
+		}
 	}
 	for i := range unikernels.Items {
-		uk := &unikernels.Items[i]
-		uk.Finalizers = nil
-		_ = w.Update(ctx, uk)
-		_ = w.Delete(ctx, uk)
+		all = append(all, &unikernels.Items[i])
+	}
+	for i := range volumes.Items {
+		all = append(all, &volumes.Items[i])
+	}
+	for i := range instances.Items {
+		all = append(all, &instances.Items[i])
+	}
+	for _, o := range all {
+		if len(o.GetFinalizers()) > 0 {
+			o.SetFinalizers(nil)
+			_ = w.Update(context.Background(), o)
+		}
+		_ = w.Delete(context.Background(), o)
 	}
 }
 
@@ -169,7 +173,7 @@ func (w *world) checkRules() {
 	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
-	for _, list := range []client.ObjectList{&v1alpha1.UnikernelList{}, &v1alpha1.AlbatrossInstanceList{}} {
+	for _, list := range []client.ObjectList{&v1alpha1.UnikernelList{}, &v1alpha1.VolumeList{}, &v1alpha1.AlbatrossInstanceList{}} {
 		changes, err := w.Watch(ctx, list)
 		if err != nil {
 			w.Fatal(err)

@@ -10,7 +10,6 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/api/v1alpha1"
@@ -42,12 +41,11 @@ type ImageGetter interface {
 // unikernelKind is the kind's name in the keys of those who wait for something.
 const unikernelKind = "Unikernel"
 
-// unikernelResource is what kubectl calls it.
-const unikernelResource = "unikernel"
-
 // UnikernelReconciler makes what runs on a host match a Unikernel.
 type UnikernelReconciler struct {
 	client.Client
+	// Live reads past the cache.
+	Live     client.Reader
 	Recorder events.EventRecorder
 	Hosts    HostPool
 	Images   ImageGetter
@@ -76,7 +74,7 @@ func (r *UnikernelReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if err := r.Get(ctx, request.NamespacedName, &uk); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	s := &unikernelScope{UnikernelReconciler: r, uk: &uk, before: uk.DeepCopy()}
+	s := newUnikernelScope(r, &uk)
 	end := s.run(ctx)
 	if s.gone {
 		return end.Result()
@@ -88,69 +86,48 @@ func (r *UnikernelReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if err := status.Patch(ctx, r.Client, s.before, &uk); err != nil {
 		return outcome.AfterWriting(err).Result()
 	}
-	s.announce()
+	announce(r.Recorder, &uk, s.before.Status.Conditions, uk.Status.Conditions, v1alpha1.ConditionReady)
 	return end.Result()
 }
 
 // unikernelScope is what one reconcile finds out, from top to bottom.
 type unikernelScope struct {
 	*UnikernelReconciler
+	placement
 	// uk is changed as the reconcile goes; before is how it was read.
 	uk, before *v1alpha1.Unikernel
 
-	// Set by resolve.
-	instance *v1alpha1.AlbatrossInstance
-	path     albatross.Path
-	// Set by connect.
-	host     *hosts.Host
-	snapshot *hosts.Snapshot
-	scope    albatross.Scope
-	// Set by decide, and again by observe after a command.
+	// Set by resolve: where it was made, when that is not where it shall be.
+	leaving *place
+	// Set by decide, and again after a command.
 	desired  desired
 	observed *albatross.Unikernel
 	decision decision
 	// Set by prepareImage.
 	image *images.Blob
 
-	// What the status will say.
-	verdict       status.Verdict
-	hostAvailable *metav1.Condition
-	imageReady    *metav1.Condition
-	running       *metav1.Condition
-	// unchanged leaves the conditions as they are.
-	unchanged bool
-	// gone says that the object is no more.
-	gone bool
+	// What the status will say, besides what placement has.
+	imageReady *metav1.Condition
+	running    *metav1.Condition
+}
+
+func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikernelScope {
+	before := uk.DeepCopy()
+	return &unikernelScope{
+		UnikernelReconciler: r, uk: uk, before: before,
+		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
+	}
 }
 
 // run goes through the steps until one ends the reconcile.
 func (s *unikernelScope) run(ctx context.Context) outcome.Outcome {
 	steps := []func(context.Context) outcome.Outcome{
-		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.prepareImage, s.checkLateRefusals, s.act,
+		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.checkVolumes, s.prepareImage, s.checkLateRefusals, s.act,
 	}
 	if !s.uk.DeletionTimestamp.IsZero() {
-		steps = []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.findForDeletion, s.connect, s.destroy}
+		steps = []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.letGo}
 	}
-	for _, step := range steps {
-		if end := step(ctx); end.Ended() {
-			return end
-		}
-	}
-	return outcome.Done()
+	return runSteps(ctx, steps)
 }
 
-func (s *unikernelScope) now() time.Time {
-	if s.Now != nil {
-		return s.Now()
-	}
-	return time.Now()
-}
-
-func (s *unikernelScope) owned() bool {
-	return controllerutil.ContainsFinalizer(s.uk, v1alpha1.Finalizer)
-}
-
-// announce tells about a transition once its status is saved.
-func (s *unikernelScope) announce() {
-	announce(s.Recorder, s.uk, s.before.Status.Conditions, s.uk.Status.Conditions, v1alpha1.ConditionReady)
-}
+func (s *unikernelScope) now() time.Time { return clock(s.Now) }

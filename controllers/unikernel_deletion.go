@@ -2,15 +2,8 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-
-	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/api/v1alpha1"
-	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/outcome"
 	"mollymawk.dev/operator/internal/status"
 )
@@ -27,65 +20,82 @@ func (s *unikernelScope) checkFinalizer(ctx context.Context) outcome.Outcome {
 	return outcome.Continue()
 }
 
-func (s *unikernelScope) letGo(ctx context.Context) outcome.Outcome {
-	s.gone = true
-	if err := patchFinalizer(ctx, s.Client, s.uk, s.before, controllerutil.RemoveFinalizer); err != nil {
-		return outcome.AfterWriting(err)
+// destroyEverywhere ends what runs where it was made, and where it was about to
+// move.
+func (s *unikernelScope) destroyEverywhere(ctx context.Context) outcome.Outcome {
+	was, recorded := recordedPlace(s.uk.Status.Instance, s.uk.Status.HostName)
+	if recorded {
+		if end := s.findRecorded(ctx, was); end.Ended() {
+			return end
+		}
+	} else if end := s.placement.resolve(ctx, s.uk.Spec.InstanceRef.Name); end.Ended() {
+		return end
 	}
-	return outcome.Done()
+	if end := s.connect(ctx); end.Ended() {
+		return end
+	}
+	if end := s.destroyHere(ctx, true); end.Ended() {
+		return end
+	}
+	return s.destroyAtDestination(ctx, was, recorded)
 }
 
-// findForDeletion goes by where the unikernel was created, which stays true when
-// instances and tenants have changed since.
-func (s *unikernelScope) findForDeletion(ctx context.Context) outcome.Outcome {
-	if s.uk.Status.HostName == "" {
-		return s.resolve(ctx)
+// destroyAtDestination ends a move that was under way. What runs there is ours
+// when it is what is declared.
+func (s *unikernelScope) destroyAtDestination(ctx context.Context, was place, recorded bool) outcome.Outcome {
+	there := newUnikernelScope(s.UnikernelReconciler, s.uk)
+	if !recorded || there.placement.resolve(ctx, s.uk.Spec.InstanceRef.Name).Ended() || there.at.equal(was) {
+		return outcome.Continue()
 	}
-	name, err := albatross.ParseName(s.uk.Status.HostName)
-	if err != nil {
-		return s.resolve(ctx)
+	if end := there.connect(ctx); end.Ended() {
+		s.verdict, s.unchanged = there.verdict, there.unchanged
+		return end
 	}
-	var instance v1alpha1.AlbatrossInstance
-	err = s.Get(ctx, client.ObjectKey{Name: s.uk.Status.Instance}, &instance)
-	switch {
-	case apierrors.IsNotFound(err):
-		return s.end(status.Working(v1alpha1.ReasonInstanceNotFound, fmt.Sprintf(
-			"AlbatrossInstance %q, on which it runs, does not exist; create it again, or %s", s.uk.Status.Instance, freeing(unikernelResource, s.uk))), outcome.Done())
-	case err != nil:
-		return outcome.Retry(err)
+	there.observe()
+	if there.observed == nil || len(there.desired.differences(there.observed.Info)) > 0 {
+		return outcome.Continue()
 	}
-	s.instance, s.path = &instance, name.Path
-	return outcome.Continue()
+	end := there.destroyHere(ctx, false)
+	s.verdict, s.unchanged = there.verdict, there.unchanged
+	return end
 }
 
-// freeing names the command that lets an object go without its host.
-func freeing(resource string, o client.Object) string {
-	return fmt.Sprintf(`give it up with: kubectl patch %s %s -n %s --type=merge -p '{"spec":{"deletionPolicy":"Orphan"}}'`, resource, o.GetName(), o.GetNamespace())
-}
-
-// destroy ends what runs and lets the object go when the host no longer has it.
-func (s *unikernelScope) destroy(ctx context.Context) outcome.Outcome {
-	s.observe()
+// destroyHere ends what runs at the place that was connected, and makes sure
+// that it is gone. With always the host is told even when nothing seems to run
+// that it could bring back by itself.
+func (s *unikernelScope) destroyHere(ctx context.Context, always bool) outcome.Outcome {
 	deleting := status.Working(v1alpha1.ReasonDeleting, "being destroyed on the host")
-	if s.observed != nil || s.uk.Spec.RestartPolicyOrDefault() == v1alpha1.RestartOnFailure {
-		release, ok := s.host.TryAcquire(keyOf(unikernelKind, s.uk))
-		if !ok {
-			s.unchanged = true
-			return outcome.Wait(lineInterval)
-		}
-		_, err := s.host.Client().Destroy(ctx, s.scope, s.uk.Name)
-		release()
-		if err != nil && hosts.Classify(err) != hosts.Gone {
-			return s.end(status.Working(v1alpha1.ReasonHostError, stableText(err)), outcome.Retry(err))
+	s.observe()
+	if s.observed != nil || always && s.uk.Spec.RestartPolicyOrDefault() == v1alpha1.RestartOnFailure {
+		end := s.command(ctx, func(ctx context.Context) error {
+			_, err := s.host.Client().Destroy(ctx, s.scope, s.at.name.Label)
+			return err
+		})
+		if end.Ended() {
+			return end
 		}
 	}
-	snapshot, err := s.host.Refresh(ctx)
-	if err != nil {
+	if err := s.refresh(ctx); err != nil {
 		return s.end(deleting, outcome.Retry(err))
 	}
-	s.snapshot = snapshot
 	if s.observe(); s.observed != nil {
 		return s.end(deleting, outcome.Wait(waitingInterval))
 	}
-	return s.letGo(ctx)
+	return outcome.Continue()
+}
+
+// destroyAt ends what runs at another place. While that is not done, problem
+// says what it waits for, if that is known.
+func (s *unikernelScope) destroyAt(ctx context.Context, at place) (end outcome.Outcome, problem string) {
+	there := newUnikernelScope(s.UnikernelReconciler, s.uk)
+	for _, step := range []func() outcome.Outcome{
+		func() outcome.Outcome { return there.findRecorded(ctx, at) },
+		func() outcome.Outcome { return there.connect(ctx) },
+		func() outcome.Outcome { return there.destroyHere(ctx, true) },
+	} {
+		if end := step(); end.Ended() {
+			return end, there.verdict.Message
+		}
+	}
+	return outcome.Continue(), ""
 }

@@ -28,6 +28,11 @@ const (
 // sendsImage tells whether the action needs the unikernel's binary.
 func (a action) sendsImage() bool { return a == actionCreate || a == actionReplace }
 
+// attachesDevices tells whether the action needs the declared volumes.
+func (a action) attachesDevices() bool {
+	return a == actionCreate || a == actionReplace || a == actionReconfigure
+}
+
 // endsRunning tells whether the host ends a running unikernel before it finds
 // out that the new one cannot start.
 func (a action) endsRunning() bool { return a == actionReplace || a == actionReconfigure }

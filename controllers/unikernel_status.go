@@ -44,24 +44,26 @@ func (s *unikernelScope) conclude() {
 		return
 	}
 	st := &s.uk.Status
-	wanted := s.verdict.Conditions()
-	for conditionType, found := range map[string]*metav1.Condition{
+	wanted := withDetails(s.verdict, st.Conditions, map[string]*metav1.Condition{
 		v1alpha1.ConditionHostAvailable: s.hostAvailable, v1alpha1.ConditionImageReady: s.imageReady, v1alpha1.ConditionRunning: s.running,
-	} {
-		if found == nil {
-			found = apimeta.FindStatusCondition(st.Conditions, conditionType)
-		}
-		if found != nil {
-			wanted = append(wanted, *found)
-		}
-	}
+	})
 	st.ObservedGeneration = s.uk.Generation
 	st.Conditions = status.Merge(st.Conditions, wanted, unikernelConditions, s.uk.Generation, metav1.NewTime(s.now()))
 }
 
-// paused keeps all facts; only the summary says that nobody looks.
-func (s *unikernelScope) paused() {
-	s.verdict = pausedVerdict(s.uk.Status.Conditions)
+// withDetails adds to a verdict the details that were found, and as they were
+// those that were not looked at.
+func withDetails(v status.Verdict, present []metav1.Condition, found map[string]*metav1.Condition) []metav1.Condition {
+	wanted := v.Conditions()
+	for conditionType, condition := range found {
+		if condition == nil {
+			condition = apimeta.FindStatusCondition(present, conditionType)
+		}
+		if condition != nil {
+			wanted = append(wanted, *condition)
+		}
+	}
+	return wanted
 }
 
 // pausedVerdict keeps whether the object was ready.
@@ -71,10 +73,6 @@ func pausedVerdict(conditions []metav1.Condition) status.Verdict {
 		return status.Ready(v1alpha1.ReasonPaused, message)
 	}
 	return status.Stalled(v1alpha1.ReasonPaused, message)
-}
-
-func (s *unikernelScope) hostUnavailable(v status.Verdict) {
-	s.hostAvailable = new(status.Condition(v1alpha1.ConditionHostAvailable, metav1.ConditionFalse, v.Reason, v.Message))
 }
 
 // settle says how things are when there is nothing left to do.
@@ -99,7 +97,7 @@ func (s *unikernelScope) settle() {
 // recordFacts takes over what the host tells.
 func (s *unikernelScope) recordFacts() {
 	st := &s.uk.Status
-	st.Instance, st.HostName = s.instance.Name, s.desired.name.String()
+	s.recordPlace()
 	if s.observed == nil {
 		st.Digest, st.ShortDigest, st.StartedAt, st.Memory = "", "", nil, nil
 		st.NetworkInterfaces, st.BlockDevices = nil, nil
@@ -116,6 +114,14 @@ func (s *unikernelScope) recordFacts() {
 	st.NetworkInterfaces, st.BlockDevices = deviceFacts(info)
 	if len(st.History) == 0 { // adopted
 		s.recordRevision(v1alpha1.ReasonSucceeded)
+	}
+}
+
+// recordPlace says where it is. During a move that is the old place, so that it is
+// not forgotten there.
+func (s *unikernelScope) recordPlace() {
+	if s.leaving == nil {
+		s.uk.Status.Instance, s.uk.Status.HostName = s.at.instance, s.at.name.String()
 	}
 }
 
@@ -140,7 +146,7 @@ func (s *unikernelScope) recordCommand() {
 		st.Restarts++
 		s.Comebacks.Next(string(s.uk.UID), s.now())
 	}
-	st.Instance, st.HostName = s.instance.Name, s.desired.name.String()
+	s.recordPlace()
 	switch s.decision.action {
 	case actionCreate, actionReplace, actionReconfigure:
 		s.recordRevision(s.decision.reason)

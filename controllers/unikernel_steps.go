@@ -8,16 +8,14 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
-	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/outcome"
 	"mollymawk.dev/operator/internal/status"
@@ -37,18 +35,8 @@ const (
 	waitingInterval = 30 * time.Second
 )
 
-// end keeps the verdict and gives the outcome, so that a step ends in one line.
-func (s *unikernelScope) end(v status.Verdict, o outcome.Outcome) outcome.Outcome {
-	s.verdict = v
-	return o
-}
-
 func (s *unikernelScope) checkPaused(context.Context) outcome.Outcome {
-	if s.uk.Annotations[v1alpha1.AnnotationPaused] != "true" {
-		return outcome.Continue()
-	}
-	s.paused()
-	return outcome.Done()
+	return s.paused(s.uk.Status.Conditions)
 }
 
 // checkSupported refuses fields whose feature this version lacks, rather than
@@ -84,108 +72,25 @@ func unsupportedField(uk *v1alpha1.Unikernel) string {
 	return ""
 }
 
-// resolve finds the instance and the namespace's place on it.
+// resolve finds where the unikernel shall be, and whether that is elsewhere than
+// it is.
 func (s *unikernelScope) resolve(ctx context.Context) outcome.Outcome {
-	instance, path, problem, err := resolvePlace(ctx, s.Client, s.uk.Namespace, s.uk.Spec.InstanceRef.Name)
-	if err != nil {
-		return outcome.Retry(err)
+	if end := s.placement.resolve(ctx, s.uk.Spec.InstanceRef.Name); end.Ended() {
+		return end
 	}
-	if !problem.IsZero() {
-		s.hostUnavailable(problem)
-		return s.end(problem, outcome.Done())
+	if was, ok := recordedPlace(s.uk.Status.Instance, s.uk.Status.HostName); ok && s.owned() && !was.equal(s.at) {
+		s.leaving = &was
 	}
-	s.instance, s.path = instance, path
 	return outcome.Continue()
 }
 
-// resolvePlace finds an instance and a namespace's path on it, or says what is
-// wrong with either.
-func resolvePlace(ctx context.Context, c client.Client, namespace, instanceName string) (*v1alpha1.AlbatrossInstance, albatross.Path, status.Verdict, error) {
-	var instance v1alpha1.AlbatrossInstance
-	if err := c.Get(ctx, client.ObjectKey{Name: instanceName}, &instance); err != nil {
-		if !apierrors.IsNotFound(err) {
-			return nil, nil, status.Verdict{}, err
-		}
-		return nil, nil, status.Working(v1alpha1.ReasonInstanceNotFound, fmt.Sprintf("AlbatrossInstance %q does not exist", instanceName)), nil
-	}
-	var ns corev1.Namespace
-	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
-		return nil, nil, status.Verdict{}, err
-	}
-	place, admitted, err := tenantOf(&instance, namespace, ns.Labels)
-	switch {
-	case err != nil:
-		return nil, nil, status.Stalled(v1alpha1.ReasonNamespaceNotAdmitted, fmt.Sprintf("AlbatrossInstance %q: %v", instanceName, err)), nil
-	case !admitted:
-		return nil, nil, status.Stalled(v1alpha1.ReasonNamespaceNotAdmitted,
-			fmt.Sprintf("AlbatrossInstance %q has no tenant that admits namespace %q; have it added to spec.tenants", instanceName, namespace)), nil
-	}
-	return &instance, place.path, status.Verdict{}, nil
-}
-
-// connect gets the host with its last snapshot, or ends at once.
+// connect gets the host, or keeps the last known facts.
 func (s *unikernelScope) connect(context.Context) outcome.Outcome {
-	host, problem := connected(s.Hosts, s.instance.Name)
-	if host == nil {
-		if problem.Reason == v1alpha1.ReasonInstanceNotReady && seenBefore(s.uk.Status.ObservedGeneration) {
-			// After a start of the operator, say, what is known is as good as ever.
-			s.unchanged = true
-			return outcome.Done()
-		}
-		s.hostUnavailable(problem)
-		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionUnknown, problem.Reason, problem.Message))
-		return s.end(problem, outcome.Done())
+	end := s.placement.connect(s.uk.Status.ObservedGeneration)
+	if end.Ended() && s.lost() {
+		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionUnknown, s.verdict.Reason, s.verdict.Message))
 	}
-	s.host, s.snapshot = host, host.Snapshot()
-	scope, missing := s.snapshot.Scope(s.path)
-	if missing != nil {
-		problem := policyMissing(s.instance, missing)
-		s.hostUnavailable(problem)
-		return s.end(problem, outcome.Done())
-	}
-	s.scope = scope
-	s.hostAvailable = new(status.Condition(v1alpha1.ConditionHostAvailable, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "connected"))
-	return outcome.Continue()
-}
-
-// seenBefore tells whether status says more than "never looked at".
-func seenBefore(observedGeneration int64) bool { return observedGeneration > 0 }
-
-// connected gives a host that can be used, or why there is none.
-func connected(pool HostPool, instance string) (*hosts.Host, status.Verdict) {
-	host, err := pool.Get(instance)
-	if err == nil {
-		return host, status.Verdict{}
-	}
-	state, known := pool.State(instance)
-	if !known || !state.Known() {
-		return nil, status.Lost(v1alpha1.ReasonInstanceNotReady, fmt.Sprintf("AlbatrossInstance %q is not connected yet", instance))
-	}
-	return nil, status.Lost(v1alpha1.ReasonHostUnreachable, fmt.Sprintf("AlbatrossInstance %q: %s", instance, state.Problem()))
-}
-
-// policyMissing says why a path has no policy in force, without which nothing
-// may be sent: on Albatross a path without one is unlimited.
-func policyMissing(instance *v1alpha1.AlbatrossInstance, path albatross.Path) status.Verdict {
-	for _, t := range instance.Status.Tenants {
-		if t.Path == path.String() && t.Refused != "" {
-			return status.Stalled(v1alpha1.ReasonPolicyRefused, fmt.Sprintf("the host refuses the policy of path %q: %s", path, t.Refused))
-		}
-	}
-	if declaresPolicy(instance, path) {
-		return status.Lost(v1alpha1.ReasonInstanceNotReady, fmt.Sprintf("the policy of path %q is not in force yet", path))
-	}
-	return status.Stalled(v1alpha1.ReasonNoPolicy,
-		fmt.Sprintf("path %q has no policy, neither in AlbatrossInstance %q nor on the host, and would be unlimited; have one added to its tenant", path, instance.Name))
-}
-
-func declaresPolicy(instance *v1alpha1.AlbatrossInstance, path albatross.Path) bool {
-	return slices.ContainsFunc(instance.Spec.Tenants, func(t v1alpha1.Tenant) bool {
-		if t.Policy == nil {
-			return false
-		}
-		return t.NamespaceSelector != nil && len(path) == 1 || string(t.Path) == path.String() || t.Path == "" && t.Namespace == path.String()
-	})
+	return end
 }
 
 // decide compares what is declared with what runs.
@@ -195,27 +100,66 @@ func (s *unikernelScope) decide(context.Context) outcome.Outcome {
 	if s.decision.action == actionRefuse {
 		return s.end(status.Stalled(s.decision.reason, s.decision.message), outcome.Done())
 	}
+	if v, refused := s.unschedulable(); refused && s.decision.action == actionCreate {
+		return s.end(v, outcome.Done())
+	}
 	return outcome.Continue()
+}
+
+// checkVolumes waits until the volumes that are to be attached are there and
+// filled.
+func (s *unikernelScope) checkVolumes(ctx context.Context) outcome.Outcome {
+	if !s.decision.action.attachesDevices() {
+		return outcome.Continue()
+	}
+	for _, device := range s.uk.Spec.BlockDevices {
+		if device.VolumeRef == nil {
+			continue
+		}
+		problem, err := s.volumeProblem(ctx, device.VolumeRef.Name)
+		if err != nil {
+			return outcome.Retry(err)
+		}
+		if problem != "" {
+			return s.end(status.Working(v1alpha1.ReasonWaitingForVolume, problem), outcome.Done())
+		}
+	}
+	return outcome.Continue()
+}
+
+// volumeProblem says why a Volume cannot be attached yet.
+func (s *unikernelScope) volumeProblem(ctx context.Context, name string) (string, error) {
+	var volume v1alpha1.Volume
+	err := s.Get(ctx, client.ObjectKey{Namespace: s.uk.Namespace, Name: name}, &volume)
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Sprintf("Volume %q does not exist", name), nil
+	case err != nil:
+		return "", err
+	case volume.Spec.InstanceRef.Name != s.instance.Name:
+		return fmt.Sprintf("Volume %q is on AlbatrossInstance %q", name, volume.Spec.InstanceRef.Name), nil
+	case !volume.DeletionTimestamp.IsZero():
+		return fmt.Sprintf("Volume %q is being deleted", name), nil
+	case !apimeta.IsStatusConditionTrue(volume.Status.Conditions, v1alpha1.ConditionReady):
+		return fmt.Sprintf("Volume %q is not ready", name), nil
+	}
+	return "", nil
 }
 
 // observe takes from the snapshot what concerns this object.
 func (s *unikernelScope) observe() {
-	name := albatross.Name{Path: s.path, Label: s.uk.Name}
 	s.observed = nil
 	// Without CPUs of its own it keeps those it had, also when it has to come back.
 	running := cpuNumbers(s.uk.Status.CPUIDs)
-	if u, ok := s.snapshot.Unikernels[name.String()]; ok {
+	if u, ok := s.snapshot.Unikernels[s.at.name.String()]; ok {
 		s.observed, running = &u, u.Info.CPUIDs
 	}
-	s.desired = desiredUnikernel(s.uk, s.path, s.policy(), running)
+	s.desired = desiredUnikernel(s.uk, s.at.name.Path, s.policy(), running)
 }
-
-// policy is the one in force for the object's path.
-func (s *unikernelScope) policy() albatross.Policy { return s.scope[len(s.scope)-1].Policy }
 
 func (s *unikernelScope) planInput() planInput {
 	return planInput{
-		desired: s.desired, observed: s.observed, owned: s.owned(), deployed: s.deployed(), restartAsked: s.restartAsked(),
+		desired: s.desired, observed: s.observed, owned: s.owned() && s.leaving == nil, deployed: s.deployed(), restartAsked: s.restartAsked(),
 		force:     s.uk.Annotations[v1alpha1.AnnotationForce] == "true",
 		suspended: s.uk.Spec.Suspended, stopped: stoppedOnPurpose(s.uk.Status.Conditions),
 		restartPolicy: s.uk.Spec.RestartPolicyOrDefault(),
@@ -237,38 +181,13 @@ func (s *unikernelScope) deployed() bool {
 	return history[0].Digest == s.desired.digest && history[0].ConfigHash == s.desired.configHash()
 }
 
-// own puts our finalizer on the object before anything of it can be on a host,
-// and not earlier, so that an object that never got that far goes at once.
-func (s *unikernelScope) own(ctx context.Context) error {
-	if s.owned() {
-		return nil
-	}
-	return patchFinalizer(ctx, s.Client, s.uk, s.before, controllerutil.AddFinalizer)
-}
-
-// patchFinalizer changes metadata and nothing else. object and before, which is
-// how it was read, go on with the new resource version.
-func patchFinalizer(ctx context.Context, c client.Client, object, before client.Object, change func(client.Object, string) bool) error {
-	patch := client.MergeFromWithOptions(object.DeepCopyObject().(client.Object), client.MergeFromWithOptimisticLock{})
-	changed := object.DeepCopyObject().(client.Object)
-	change(changed, v1alpha1.Finalizer)
-	if err := c.Patch(ctx, changed, patch); err != nil {
-		return err
-	}
-	for _, o := range []client.Object{object, before} {
-		o.SetFinalizers(changed.GetFinalizers())
-		o.SetResourceVersion(changed.GetResourceVersion())
-	}
-	return nil
-}
-
 // prepareImage gets the binary when it is to be sent and checks its devices.
 func (s *unikernelScope) prepareImage(ctx context.Context) outcome.Outcome {
 	source, needed := s.imageSource()
 	if !needed {
 		return outcome.Continue()
 	}
-	blob, err := s.Images.Get(ctx, keyOf(unikernelKind, s.uk), source, imagePatience)
+	blob, err := s.Images.Get(ctx, s.key(), source, imagePatience)
 	if err == nil {
 		var image solo5.Image
 		if image, err = blob.Manifest(); err == nil {
@@ -363,7 +282,7 @@ func (s *unikernelScope) checkLateRefusals(context.Context) outcome.Outcome {
 			return s.end(status.Stalled(v1alpha1.ReasonImageInvalid, err.Error()), outcome.Done())
 		}
 	}
-	if err := s.snapshot.Allows(s.desired.name, s.policy(), s.desired.kind.Arguments); err != nil {
+	if err := s.snapshot.Allows(s.at.name, s.policy(), s.desired.kind.Arguments); err != nil {
 		return s.end(status.Stalled(v1alpha1.ReasonPolicyExceeded, err.Error()), outcome.Done())
 	}
 	return outcome.Continue()
@@ -388,29 +307,13 @@ func (s *unikernelScope) act(ctx context.Context) outcome.Outcome {
 	if pause := s.comebackPause(); pause > 0 {
 		return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Wait(pause))
 	}
-	release, ok := s.host.TryAcquire(keyOf(unikernelKind, s.uk))
-	if !ok {
-		s.unchanged = true
-		return outcome.Wait(lineInterval)
-	}
-	defer release()
-	if err := s.own(ctx); err != nil {
-		return outcome.AfterWriting(err)
-	}
-	if err := s.command(ctx); err != nil && hosts.Classify(err) != hosts.Gone {
-		return s.commandFailed(err)
+	if end := s.command(ctx, s.carryOut); end.Ended() {
+		return end
 	}
 	s.recordCommand()
-	return s.lookAgain(ctx)
-}
-
-// lookAgain sees what became of a command.
-func (s *unikernelScope) lookAgain(ctx context.Context) outcome.Outcome {
-	snapshot, err := s.host.Refresh(ctx)
-	if err != nil {
+	if err := s.refresh(ctx); err != nil {
 		return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Retry(err))
 	}
-	s.snapshot = snapshot
 	s.observe()
 	s.decision = planUnikernel(s.planInput())
 	if s.decision.action == actionNone {
@@ -420,16 +323,36 @@ func (s *unikernelScope) lookAgain(ctx context.Context) outcome.Outcome {
 	return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Wait(time.Second))
 }
 
-// settleOwned ends a pass in which nothing is left to do. What runs as declared
-// without our doing is adopted.
+// settleOwned ends a pass in which nothing is left to do here. What runs as
+// declared without our doing is adopted, and a place that it moved from is left.
 func (s *unikernelScope) settleOwned(ctx context.Context) outcome.Outcome {
 	if s.observed != nil {
 		if err := s.own(ctx); err != nil {
 			return outcome.AfterWriting(err)
 		}
 	}
+	if s.leaving != nil {
+		if end := s.leave(ctx); end.Ended() {
+			return end
+		}
+	}
 	s.settle()
 	return outcome.Done()
+}
+
+// leave destroys the unikernel where it was before a move. Until that is done
+// the status keeps the old place.
+func (s *unikernelScope) leave(ctx context.Context) outcome.Outcome {
+	end, problem := s.destroyAt(ctx, *s.leaving)
+	if !end.Ended() {
+		s.leaving = nil
+		return end
+	}
+	message := fmt.Sprintf("runs as %s; %s is still to be removed", s.at, *s.leaving)
+	if problem != "" {
+		message += ": " + problem
+	}
+	return s.end(status.Working(v1alpha1.ReasonMoving, message), end)
 }
 
 // comebackPause paces a unikernel that ends again and again.
@@ -448,7 +371,8 @@ func (s *unikernelScope) isComeback() bool {
 	return s.decision.action == actionCreate && s.decision.reason == v1alpha1.ReasonRestarting && !s.restartAsked()
 }
 
-func (s *unikernelScope) command(ctx context.Context) error {
+// carryOut tells the host what was decided.
+func (s *unikernelScope) carryOut(ctx context.Context) error {
 	c, label := s.host.Client(), s.uk.Name
 	var err error
 	switch s.decision.action {
@@ -481,33 +405,4 @@ func (s *unikernelScope) send(ctx context.Context) error {
 	}
 	_, err := create(ctx, s.scope, s.uk.Name, s.desired.kind, image)
 	return err
-}
-
-// commandFailed says what the host's answer means. What is not known may pass.
-func (s *unikernelScope) commandFailed(err error) outcome.Outcome {
-	text := hosts.Text(err)
-	switch hosts.Classify(err) {
-	case hosts.NameTaken:
-		return s.end(status.Stalled(v1alpha1.ReasonNameTaken, text), outcome.Wait(stalledInterval))
-	case hosts.PolicyExceeded:
-		return s.end(status.Stalled(v1alpha1.ReasonPolicyExceeded, text), outcome.Wait(stalledInterval))
-	case hosts.Refused:
-		return s.end(status.Stalled(v1alpha1.ReasonRefused, text), outcome.Wait(stalledInterval))
-	case hosts.Waiting:
-		return s.end(status.Working(v1alpha1.ReasonHostError, text), outcome.Wait(waitingInterval))
-	}
-	return s.end(status.Working(v1alpha1.ReasonHostError, stableText(err)), outcome.Retry(err))
-}
-
-// stableText leaves out what differs from one attempt to the next.
-func stableText(err error) string {
-	for kind, text := range map[error]string{
-		albatross.ErrTimeout: "the host did not answer in time", albatross.ErrRejected: "the host closed the connection without an answer",
-		albatross.ErrUnreachable: "the connection to the host failed", albatross.ErrUntrusted: "the host's certificate is not trusted",
-	} {
-		if errors.Is(err, kind) {
-			return text
-		}
-	}
-	return hosts.Text(err)
 }

@@ -35,6 +35,35 @@ func requestOf(kind, key string) (ctrl.Request, bool) {
 	return ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}, ok
 }
 
+// grantedRequests gives the objects of a kind that have a place for a command now.
+func grantedRequests(kind string, c hosts.Change) (requests []ctrl.Request) {
+	for _, key := range c.Granted {
+		if request, ok := requestOf(kind, key); ok {
+			requests = append(requests, request)
+		}
+	}
+	return requests
+}
+
+// listRequests gives the listed objects that are concerned; nil means all.
+func listRequests[T any, P interface {
+	*T
+	client.Object
+}](ctx context.Context, c client.Client, list client.ObjectList, items func() []T, concerned func(P) bool, options ...client.ListOption) (requests []ctrl.Request) {
+	// The list is only read, so nothing need be copied out of the cache.
+	if err := c.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "List objects to wake")
+		return nil
+	}
+	all := items()
+	for i := range all {
+		if o := P(&all[i]); concerned == nil || concerned(o) {
+			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)})
+		}
+	}
+	return requests
+}
+
 // hostChanges wakes what affected gives for a change of a host.
 func hostChanges(pool HostPool, affected func(context.Context, hosts.Change) []ctrl.Request) source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) error {

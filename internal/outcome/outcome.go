@@ -37,6 +37,10 @@ func Done() Outcome { return Outcome{kind: done} }
 // as a failure.
 func Wait(after time.Duration) Outcome { return Outcome{kind: waiting, after: after} }
 
+// Again ends the reconcile and comes back at once, when what was found must be
+// written before the next step.
+func Again() Outcome { return Wait(time.Millisecond) }
+
 // Retry ends the reconcile with a failure that may pass; the pause grows with
 // each one in a row.
 func Retry(err error) Outcome { return Outcome{kind: retry, err: err} }
@@ -57,6 +61,14 @@ func AfterWriting(err error) Outcome {
 }
 
 const conflictPause = 100 * time.Millisecond
+
+// Or gives another outcome where this one goes on.
+func (o Outcome) Or(other Outcome) Outcome {
+	if o.Ended() {
+		return o
+	}
+	return other
+}
 
 // Ended tells whether no further step should run.
 func (o Outcome) Ended() bool { return o.kind != proceed }

@@ -1,0 +1,330 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"mollymawk.dev/operator/albatross"
+	"mollymawk.dev/operator/api/v1alpha1"
+	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/outcome"
+	"mollymawk.dev/operator/internal/status"
+)
+
+// place is where something is on hosts: an instance and a full name below the
+// path of its credential.
+type place struct {
+	instance string
+	name     albatross.Name
+}
+
+func (p place) String() string { return fmt.Sprintf("%s on AlbatrossInstance %q", p.name, p.instance) }
+
+// recordedPlace reads a place from a status; ok is false before there was one.
+func recordedPlace(instance, hostName string) (p place, ok bool) {
+	if instance == "" || hostName == "" {
+		return place{}, false
+	}
+	name, err := albatross.ParseName(hostName)
+	return place{instance, name}, err == nil
+}
+
+func (p place) equal(q place) bool { return p.instance == q.instance && p.name.Equal(q.name) }
+
+// placement is what the reconciles of a Unikernel and of a Volume have in
+// common: finding the host, owning the object, and saying how it ended.
+type placement struct {
+	client client.Client
+	// live reads past the cache.
+	live  client.Reader
+	hosts HostPool
+	// object is changed as the reconcile goes; read is how it was read.
+	object, read client.Object
+	// kind and resource are its names in keys and for kubectl.
+	kind, resource string
+
+	// Set by resolve, or by findRecorded when the object is being deleted.
+	instance *v1alpha1.AlbatrossInstance
+	at       place
+	// Set by connect.
+	host     *hosts.Host
+	snapshot *hosts.Snapshot
+	scope    albatross.Scope
+
+	// What the status will say.
+	verdict       status.Verdict
+	hostAvailable *metav1.Condition
+	// unchanged leaves the status as it is.
+	unchanged bool
+	// gone says that the object is no more.
+	gone bool
+}
+
+// end keeps the verdict and gives the outcome, so that a step ends in one line.
+func (p *placement) end(v status.Verdict, o outcome.Outcome) outcome.Outcome {
+	p.verdict = v
+	return o
+}
+
+func (p *placement) key() string { return keyOf(p.kind, p.object) }
+
+// owned tells whether the object has our finalizer: something of it is on a
+// host, or was about to be.
+func (p *placement) owned() bool {
+	return controllerutil.ContainsFinalizer(p.object, v1alpha1.Finalizer)
+}
+
+// own puts our finalizer on the object before anything of it can be on a host,
+// and not earlier, so that an object that never got that far goes at once.
+func (p *placement) own(ctx context.Context) error {
+	if p.owned() {
+		return nil
+	}
+	return patchFinalizer(ctx, p.client, p.object, p.read, controllerutil.AddFinalizer)
+}
+
+// letGo takes our finalizer away, with which a deleted object goes.
+func (p *placement) letGo(ctx context.Context) outcome.Outcome {
+	p.gone = true
+	if err := patchFinalizer(ctx, p.client, p.object, p.read, controllerutil.RemoveFinalizer); err != nil {
+		return outcome.AfterWriting(err)
+	}
+	return outcome.Done()
+}
+
+// patchFinalizer changes metadata and nothing else. object and read, which is
+// how it was read, go on with the new resource version.
+func patchFinalizer(ctx context.Context, c client.Client, object, read client.Object, change func(client.Object, string) bool) error {
+	patch := client.MergeFromWithOptions(object.DeepCopyObject().(client.Object), client.MergeFromWithOptimisticLock{})
+	changed := object.DeepCopyObject().(client.Object)
+	change(changed, v1alpha1.Finalizer)
+	if err := c.Patch(ctx, changed, patch); err != nil {
+		return err
+	}
+	for _, o := range []client.Object{object, read} {
+		o.SetFinalizers(changed.GetFinalizers())
+		o.SetResourceVersion(changed.GetResourceVersion())
+	}
+	return nil
+}
+
+// resolve finds the instance of that name and the namespace's place on it.
+func (p *placement) resolve(ctx context.Context, instanceName string) outcome.Outcome {
+	instance, path, problem, err := resolvePath(ctx, p.client, p.object.GetNamespace(), instanceName)
+	if err != nil {
+		return outcome.Retry(err)
+	}
+	if !problem.IsZero() {
+		p.hostUnavailable(problem)
+		return p.end(problem, outcome.Done())
+	}
+	p.instance, p.at = instance, place{instance.Name, albatross.Name{Path: path, Label: p.object.GetName()}}
+	return outcome.Continue()
+}
+
+// resolvePath finds an instance and a namespace's path on it, or says what is
+// wrong with either.
+func resolvePath(ctx context.Context, c client.Client, namespace, instanceName string) (*v1alpha1.AlbatrossInstance, albatross.Path, status.Verdict, error) {
+	var instance v1alpha1.AlbatrossInstance
+	if err := c.Get(ctx, client.ObjectKey{Name: instanceName}, &instance); err != nil {
+		if !apierrors.IsNotFound(err) {
+			return nil, nil, status.Verdict{}, err
+		}
+		return nil, nil, status.Working(v1alpha1.ReasonInstanceNotFound, fmt.Sprintf("AlbatrossInstance %q does not exist", instanceName)), nil
+	}
+	var ns corev1.Namespace
+	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
+		return nil, nil, status.Verdict{}, err
+	}
+	tenant, admitted, err := tenantOf(&instance, namespace, labels.Set(ns.Labels))
+	switch {
+	case err != nil:
+		return nil, nil, status.Stalled(v1alpha1.ReasonNamespaceNotAdmitted, fmt.Sprintf("AlbatrossInstance %q: %v", instanceName, err)), nil
+	case !admitted:
+		return nil, nil, status.Stalled(v1alpha1.ReasonNamespaceNotAdmitted,
+			fmt.Sprintf("AlbatrossInstance %q has no tenant that admits namespace %q; have it added to spec.tenants", instanceName, namespace)), nil
+	}
+	return &instance, tenant.path, status.Verdict{}, nil
+}
+
+// findRecorded goes by where the thing was made, which stays true when instances
+// and tenants have changed since.
+func (p *placement) findRecorded(ctx context.Context, recorded place) outcome.Outcome {
+	var instance v1alpha1.AlbatrossInstance
+	err := p.client.Get(ctx, client.ObjectKey{Name: recorded.instance}, &instance)
+	switch {
+	case apierrors.IsNotFound(err):
+		return p.end(status.Working(v1alpha1.ReasonInstanceNotFound, fmt.Sprintf(
+			"AlbatrossInstance %q, where it is, does not exist; create it again, or %s", recorded.instance, p.freeing())), outcome.Done())
+	case err != nil:
+		return outcome.Retry(err)
+	}
+	p.instance, p.at = &instance, recorded
+	return outcome.Continue()
+}
+
+// freeing names the command that lets an object go without its host.
+func (p *placement) freeing() string {
+	return fmt.Sprintf(`give it up with: kubectl patch %s %s -n %s --type=merge -p '{"spec":{"deletionPolicy":"Orphan"}}'`,
+		p.resource, p.object.GetName(), p.object.GetNamespace())
+}
+
+// connect gets the host with its last snapshot, or ends at once.
+func (p *placement) connect(observedGeneration int64) outcome.Outcome {
+	host, problem := connected(p.hosts, p.instance.Name)
+	if host == nil {
+		if problem.Reason == v1alpha1.ReasonInstanceNotReady && seenBefore(observedGeneration) {
+			// After a start of the operator, say, what is known is as good as ever.
+			p.unchanged = true
+			return outcome.Done()
+		}
+		if !p.object.GetDeletionTimestamp().IsZero() {
+			problem = status.Lost(problem.Reason, problem.Message+"; it waits for the host; or "+p.freeing())
+		}
+		p.hostUnavailable(problem)
+		return p.end(problem, outcome.Done())
+	}
+	p.host, p.snapshot = host, host.Snapshot()
+	scope, missing := p.snapshot.Scope(p.at.name.Path)
+	if missing != nil {
+		problem := policyMissing(p.instance, missing)
+		p.hostUnavailable(problem)
+		return p.end(problem, outcome.Done())
+	}
+	p.scope = scope
+	p.hostAvailable = new(status.Condition(v1alpha1.ConditionHostAvailable, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "connected"))
+	return outcome.Continue()
+}
+
+// lost tells whether the host was found not to answer.
+func (p *placement) lost() bool { return p.host == nil && p.verdict.Status == metav1.ConditionUnknown }
+
+// seenBefore tells whether status says more than "never looked at".
+func seenBefore(observedGeneration int64) bool { return observedGeneration > 0 }
+
+// connected gives a host that can be used, or why there is none.
+func connected(pool HostPool, instance string) (*hosts.Host, status.Verdict) {
+	host, err := pool.Get(instance)
+	if err == nil {
+		return host, status.Verdict{}
+	}
+	state, known := pool.State(instance)
+	if !known || !state.Known() {
+		return nil, status.Lost(v1alpha1.ReasonInstanceNotReady, fmt.Sprintf("AlbatrossInstance %q is not connected yet", instance))
+	}
+	return nil, status.Lost(v1alpha1.ReasonHostUnreachable, fmt.Sprintf("AlbatrossInstance %q: %s", instance, state.Problem()))
+}
+
+// policyMissing says why a path has no policy in force, without which nothing
+// may be sent: on Albatross a path without one is unlimited.
+func policyMissing(instance *v1alpha1.AlbatrossInstance, path albatross.Path) status.Verdict {
+	for _, t := range instance.Status.Tenants {
+		if t.Path == path.String() && t.Refused != "" {
+			return status.Stalled(v1alpha1.ReasonPolicyRefused, fmt.Sprintf("the host refuses the policy of path %q: %s", path, t.Refused))
+		}
+	}
+	if declaresPolicy(instance, path) {
+		return status.Lost(v1alpha1.ReasonInstanceNotReady, fmt.Sprintf("the policy of path %q is not in force yet", path))
+	}
+	return status.Stalled(v1alpha1.ReasonNoPolicy,
+		fmt.Sprintf("path %q has no policy, neither in AlbatrossInstance %q nor on the host, and would be unlimited; have one added to its tenant", path, instance.Name))
+}
+
+func declaresPolicy(instance *v1alpha1.AlbatrossInstance, path albatross.Path) bool {
+	return slices.ContainsFunc(instance.Spec.Tenants, func(t v1alpha1.Tenant) bool {
+		if t.Policy == nil {
+			return false
+		}
+		return t.NamespaceSelector != nil && len(path) == 1 || string(t.Path) == path.String() || t.Path == "" && t.Namespace == path.String()
+	})
+}
+
+// policy is the one in force for the object's path.
+func (p *placement) policy() albatross.Policy { return p.scope[len(p.scope)-1].Policy }
+
+// unschedulable ends a reconcile that would put something new on an instance
+// that takes nothing new.
+func (p *placement) unschedulable() (status.Verdict, bool) {
+	if p.owned() || !p.instance.Spec.Unschedulable {
+		return status.Verdict{}, false
+	}
+	return status.Working(v1alpha1.ReasonUnschedulable, fmt.Sprintf("AlbatrossInstance %q takes nothing new (spec.unschedulable)", p.instance.Name)), true
+}
+
+func (p *placement) hostUnavailable(v status.Verdict) {
+	p.hostAvailable = new(status.Condition(v1alpha1.ConditionHostAvailable, metav1.ConditionFalse, v.Reason, v.Message))
+}
+
+// paused ends the reconcile of an object that is to be left alone.
+func (p *placement) paused(conditions []metav1.Condition) outcome.Outcome {
+	if p.object.GetAnnotations()[v1alpha1.AnnotationPaused] != "true" {
+		return outcome.Continue()
+	}
+	return p.end(pausedVerdict(conditions), outcome.Done())
+}
+
+// command has f tell the host something, when there is a free place for it.
+func (p *placement) command(ctx context.Context, f func(context.Context) error) outcome.Outcome {
+	release, ok := p.host.TryAcquire(p.key())
+	if !ok {
+		p.unchanged = true
+		return outcome.Wait(lineInterval)
+	}
+	defer release()
+	if current, err := p.isCurrent(ctx); err != nil || !current {
+		p.unchanged = true
+		return outcome.AfterWriting(err).Or(outcome.Again())
+	}
+	if err := p.own(ctx); err != nil {
+		return outcome.AfterWriting(err)
+	}
+	if err := f(ctx); err != nil && hosts.Classify(err) != hosts.Gone {
+		return p.commandFailed(err)
+	}
+	return outcome.Continue()
+}
+
+// isCurrent tells whether the object is still as the cache had it. The cache may
+// lag behind our own last write, by which a restart was done or a volume filled:
+// acting on what it has could do so twice.
+func (p *placement) isCurrent(ctx context.Context) (bool, error) {
+	live := p.object.DeepCopyObject().(client.Object)
+	if err := p.live.Get(ctx, client.ObjectKeyFromObject(p.object), live); err != nil {
+		return false, err
+	}
+	return live.GetResourceVersion() == p.read.GetResourceVersion(), nil
+}
+
+// commandFailed says what the host's answer means. What is not known may pass.
+func (p *placement) commandFailed(err error) outcome.Outcome {
+	text := hosts.Text(err)
+	switch hosts.Classify(err) {
+	case hosts.NameTaken:
+		return p.end(status.Stalled(v1alpha1.ReasonNameTaken, text), outcome.Wait(stalledInterval))
+	case hosts.PolicyExceeded:
+		return p.end(status.Stalled(v1alpha1.ReasonPolicyExceeded, text), outcome.Wait(stalledInterval))
+	case hosts.Refused:
+		return p.end(status.Stalled(v1alpha1.ReasonRefused, text), outcome.Wait(stalledInterval))
+	case hosts.Waiting:
+		return p.end(status.Working(v1alpha1.ReasonHostError, text), outcome.Wait(waitingInterval))
+	}
+	return p.end(status.Working(v1alpha1.ReasonHostError, hosts.Problem(err)), outcome.Retry(err))
+}
+
+// refresh looks at the host again after a command.
+func (p *placement) refresh(ctx context.Context) error {
+	snapshot, err := p.host.Refresh(ctx)
+	if err != nil {
+		return err
+	}
+	p.snapshot = snapshot
+	return nil
+}

@@ -1,0 +1,139 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"mollymawk.dev/operator/albatross"
+	"mollymawk.dev/operator/api/v1alpha1"
+	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/outcome"
+	"mollymawk.dev/operator/internal/status"
+)
+
+// volumeKind is the kind's name in the keys of those who wait for something.
+const volumeKind = "Volume"
+
+// VolumeReconciler makes a block device on a host match a Volume.
+type VolumeReconciler struct {
+	client.Client
+	// Live reads past the cache.
+	Live     client.Reader
+	Recorder events.EventRecorder
+	Hosts    HostPool
+	Images   ImageGetter
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// +kubebuilder:rbac:groups=mollymawk.dev,resources=volumes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=mollymawk.dev,resources=volumes/status,verbs=patch
+// +kubebuilder:rbac:groups=mollymawk.dev,resources=volumes/finalizers,verbs=update
+
+func setupVolume(mgr ctrl.Manager, config Config) error {
+	r := &VolumeReconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("volume"), Hosts: config.Hosts, Images: config.Images,
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Volume{}, builder.WithPredicates(declarationChanged())).
+		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WatchesRawSource(hostChanges(config.Hosts, r.affected)).
+		WatchesRawSource(config.Wakeups.source(volumeKind)).
+		WithOptions(config.options()).
+		Complete(r)
+}
+
+func (r *VolumeReconciler) onInstance(ctx context.Context, o client.Object) []ctrl.Request {
+	return r.list(ctx, nil, client.MatchingFields{byInstance: o.GetName()})
+}
+
+func (r *VolumeReconciler) inNamespace(ctx context.Context, o client.Object) []ctrl.Request {
+	return r.list(ctx, nil, client.InNamespace(o.GetName()))
+}
+
+// affected gives the volumes that a change of a host concerns.
+func (r *VolumeReconciler) affected(ctx context.Context, c hosts.Change) []ctrl.Request {
+	requests := grantedRequests(volumeKind, c)
+	if !c.All && len(c.Names) == 0 {
+		return requests
+	}
+	concerned := func(v *v1alpha1.Volume) bool {
+		return c.All || c.Names[v.Status.HostName] || v.Status.HostName == "" || waitsForRoom(v.Status.Conditions)
+	}
+	return append(requests, r.list(ctx, concerned, client.MatchingFields{byInstance: c.Instance})...)
+}
+
+func (r *VolumeReconciler) list(ctx context.Context, concerned func(*v1alpha1.Volume) bool, options ...client.ListOption) []ctrl.Request {
+	var all v1alpha1.VolumeList
+	return listRequests(ctx, r.Client, &all, func() []v1alpha1.Volume { return all.Items }, concerned, options...)
+}
+
+// Reconcile looks at one Volume, tells its host at most one thing, and writes the
+// status at most once.
+func (r *VolumeReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	var volume v1alpha1.Volume
+	if err := r.Get(ctx, request.NamespacedName, &volume); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	s := newVolumeScope(r, &volume)
+	end := s.run(ctx)
+	if s.gone {
+		return end.Result()
+	}
+	s.conclude()
+	if equality.Semantic.DeepEqual(s.before.Status, volume.Status) {
+		return end.Result()
+	}
+	if err := status.Patch(ctx, r.Client, s.before, &volume); err != nil {
+		return outcome.AfterWriting(err).Result()
+	}
+	announce(r.Recorder, &volume, s.before.Status.Conditions, volume.Status.Conditions, v1alpha1.ConditionReady)
+	return end.Result()
+}
+
+// volumeScope is what one reconcile finds out, from top to bottom.
+type volumeScope struct {
+	*VolumeReconciler
+	placement
+	// volume is changed as the reconcile goes; before is how it was read.
+	volume, before *v1alpha1.Volume
+
+	// Set by decide, and again after a command.
+	observed *albatross.Block
+	decision decision
+
+	// What the status will say, besides what placement has.
+	provisioned, populated *metav1.Condition
+}
+
+func newVolumeScope(r *VolumeReconciler, volume *v1alpha1.Volume) *volumeScope {
+	before := volume.DeepCopy()
+	return &volumeScope{
+		VolumeReconciler: r, volume: volume, before: before,
+		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, object: volume, read: before, kind: volumeKind, resource: "volume"},
+	}
+}
+
+// run goes through the steps until one ends the reconcile.
+func (s *volumeScope) run(ctx context.Context) outcome.Outcome {
+	steps := []func(context.Context) outcome.Outcome{
+		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.act,
+	}
+	if !s.volume.DeletionTimestamp.IsZero() {
+		steps = []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.find, s.connect, s.remove, s.letGo}
+	}
+	return runSteps(ctx, steps)
+}
+
+func (s *volumeScope) now() time.Time { return clock(s.Now) }
