@@ -151,12 +151,13 @@ func (c *Client) DumpBlock(ctx context.Context, scope Scope, label string, level
 
 // download writes what the data frames bring, expanded if it is compressed.
 func (s *session) download(w io.Writer, compressed bool) (int64, error) {
+	s.closed = ErrUnreachable // the data has an end of its own
 	from, to := &content{session: s}, &sink{to: w}
 	n, err := drain(to, from, compressed)
 	switch {
 	case to.err != nil:
 		return n, s.fail(ErrLocal, fmt.Errorf("write what was received: %w", to.err))
-	case from.err != nil && !errors.Is(from.err, io.EOF):
+	case from.err != nil && from.err != io.EOF:
 		return n, from.err
 	case err != nil:
 		return n, s.fail(ErrProtocol, fmt.Errorf("expand what was received: %w", err))
@@ -185,7 +186,8 @@ type content struct {
 	buffer  bytes.Buffer
 	// rest of the last frame is in buffer.
 	rest []byte
-	err  error
+	// err is io.EOF itself after the end.
+	err error
 }
 
 // Read implements io.Reader.

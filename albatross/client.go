@@ -159,12 +159,14 @@ type session struct {
 	client *Client
 	ctx    context.Context
 	conn   *tls.Conn
+	link   *link
 	// command and name are for error messages.
 	command, name string
 	// sent says that the certificates with the command may have left.
 	sent bool
-	// begun says that a stream has been greeted, so that an end is no refusal.
-	begun bool
+	// closed is the kind of failure that the connection's end means at present:
+	// before an answer it is a rejection, later it is none.
+	closed error
 	// started and allowed bound the whole session, unless allowed is 0.
 	started time.Time
 	allowed time.Duration
@@ -178,7 +180,7 @@ type session struct {
 func (c *Client) open(ctx context.Context, scope Scope, label string, command wire.Command) (*session, error) {
 	s := &session{
 		client: c, ctx: ctx, command: wire.CommandName(command), name: wire.Name{Path: scope.Path(), Label: label}.String(),
-		started: time.Now(), patience: c.options.Timeout,
+		closed: ErrRejected, started: time.Now(), patience: c.options.Timeout,
 	}
 	if ctx.Err() != nil {
 		return nil, s.fail(ErrTimeout, ended(ctx))
@@ -217,12 +219,27 @@ func (s *session) connect(pair tls.Certificate) error {
 		s.sent = true
 		return &pair, nil
 	}
-	s.conn = tls.Client(raw, config)
+	s.link = &link{Conn: raw}
+	s.conn = tls.Client(s.link, config)
 	if err := s.conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
 	return nil
+}
+
+// link is the connection below TLS. It remembers its end: TLS gives the same
+// io.EOF for one that the host announced and for one that just came.
+type link struct {
+	net.Conn
+	over bool
+}
+
+// Read implements net.Conn.
+func (l *link) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	l.over = l.over || err != nil
+	return n, err
 }
 
 // close ends the connection. The host reads to the end of what it wants by
@@ -268,12 +285,12 @@ func (s *session) broken(err error) *Error {
 	if s.ctx.Err() != nil {
 		return s.fail(ErrTimeout, ended(s.ctx))
 	}
-	kind := connectionError(err, s.sent)
-	switch {
-	case kind == ErrTimeout:
+	kind := connectionError(err, s.sent, s.link != nil && !s.link.over)
+	switch kind {
+	case ErrTimeout:
 		err = s.overdue(err)
-	case kind == ErrRejected && s.begun:
-		kind = ErrEnded
+	case ErrRejected:
+		kind = s.closed
 	}
 	return s.fail(kind, err)
 }
@@ -297,11 +314,10 @@ func (s *session) overdue(err error) error {
 
 // refuse makes the error of a failure frame.
 func (s *session) refuse(text string) *Error {
-	kind := ErrRefused
-	if s.begun {
-		kind = ErrEnded
+	e := s.fail(ErrRefused, nil)
+	if s.closed == ErrEnded { //nolint:errorlint // a kind, not an error
+		e.Kind = ErrEnded
 	}
-	e := s.fail(kind, nil)
 	e.Text = text
 	return e
 }

@@ -2,6 +2,7 @@ package albatross_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -113,28 +114,43 @@ func testBlockContent(t *testing.T, p *place) {
 func testBlockTooSmall(t *testing.T, p *place) {
 	p.addBlock(t, "storage", 1)
 	data := noise(mib + 1)
-	for name, content := range map[string]albatross.BlockContent{
-		"plain": {Reader: bytes.NewReader(data)},
-		"zlib":  {Reader: bytes.NewReader(compressed(t, data)), Compressed: true},
-		"huge":  {Reader: io.LimitReader(zeros{}, 1<<40)},
+	for name, content := range map[string]func() albatross.BlockContent{
+		"plain": func() albatross.BlockContent { return albatross.BlockContent{Reader: bytes.NewReader(data)} },
+		"zlib": func() albatross.BlockContent {
+			return albatross.BlockContent{Reader: bytes.NewReader(compressed(t, data)), Compressed: true}
+		},
+		"huge": func() albatross.BlockContent { return albatross.BlockContent{Reader: io.LimitReader(zeros{}, 1<<40)} },
 	} {
-		_, err := p.client.SetBlock(t.Context(), p.scope, "storage", content)
+		_, err := p.setWhenFree(t, "storage", content)
 		if wantKind(t, err, albatross.ErrInvalid); !strings.Contains(err.Error(), "the data is larger than the block device") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := p.client.SetBlock(t.Context(), p.scope, "storage", albatross.BlockContent{Reader: strings.NewReader("no zlib"), Compressed: true})
+	_, err := p.setWhenFree(t, "storage", func() albatross.BlockContent {
+		return albatross.BlockContent{Reader: strings.NewReader("no zlib"), Compressed: true}
+	})
 	if e := wantKind(t, err, albatross.ErrInvalid); e.Sent {
 		t.Errorf("sent: %v", err)
 	}
-	// The host notices the end of what was cut, and the block device is usable.
-	eventually(t, "block device is written again", func() bool {
-		_, err := p.client.SetBlock(t.Context(), p.scope, "storage", albatross.BlockContent{Reader: bytes.NewReader(data[:mib])})
-		return err == nil
+	text, err := p.setWhenFree(t, "storage", func() albatross.BlockContent {
+		return albatross.BlockContent{Reader: bytes.NewReader(data[:mib])}
 	})
+	wantText(t, text, err, "set block device")
 	if got := p.dump(t, "storage", 0); !bytes.Equal(got, data[:mib]) {
 		t.Error("other data")
 	}
+}
+
+// setWhenFree writes a block device as soon as the host has noticed that an
+// upload before was cut.
+func (p *place) setWhenFree(t *testing.T, label string, content func() albatross.BlockContent) (text string, err error) {
+	t.Helper()
+	eventually(t, "block device is not in use", func() bool {
+		var e *albatross.Error
+		text, err = p.client.SetBlock(t.Context(), p.scope, label, content())
+		return !errors.As(err, &e) || e.Text != "set block: is in use"
+	})
+	return text, err
 }
 
 type zeros struct{}

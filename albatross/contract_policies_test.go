@@ -134,7 +134,7 @@ func testLimits(t *testing.T, p *place) {
 
 // delegate makes a credential for a tenant, as a host's administrator does. The
 // certificate is given with that of the CA after it.
-func delegate(t testing.TB, caCert, caKey []byte, tenant string, policy albatross.Policy) (certPEM, keyPEM []byte) {
+func delegate(t testing.TB, caCert, caKey []byte, tenant string, policy albatross.Policy) (certPEM, key []byte) {
 	t.Helper()
 	ca, err := tls.X509KeyPair(caCert, caKey)
 	if err != nil {
@@ -149,23 +149,26 @@ func delegate(t testing.TB, caCert, caKey []byte, tenant string, policy albatros
 		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		ExtraExtensions: []pkix.Extension{{Id: cert.OID, Value: extension}},
 	}
-	der, key := issue(t, template, ca.Leaf, ca.PrivateKey.(crypto.Signer))
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der, private := issue(t, template, ca.Leaf, ca.PrivateKey.(crypto.Signer))
 	certPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return slices.Concat(certPEM, caCert), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	return slices.Concat(certPEM, caCert), keyPEM(t, private)
 }
 
-// issue signs a certificate for a new key.
-func issue(t testing.TB, template, parent *x509.Certificate, signer crypto.Signer) (der []byte, key ed25519.PrivateKey) {
+func newKey(t testing.TB) (ed25519.PublicKey, ed25519.PrivateKey) {
 	t.Helper()
 	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if der, err = x509.CreateCertificate(rand.Reader, template, parent, public, signer); err != nil {
+	return public, key
+}
+
+// issue signs a certificate for a new key.
+func issue(t testing.TB, template, parent *x509.Certificate, signer crypto.Signer) (der []byte, key ed25519.PrivateKey) {
+	t.Helper()
+	public, key := newKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return der, key

@@ -77,20 +77,21 @@ func (e *Error) Error() string {
 // Unwrap gives kind and cause.
 func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// connectionError tells the kind of a failure of the network or of TLS.
-func connectionError(err error, sent bool) error {
+// connectionError tells the kind of a failure of the network or of TLS. Before
+// the command was sent nothing can be about it; and an end counts as the host's
+// will only if it was closed in good order, which a host that dies does not do.
+func connectionError(err error, sent, inOrder bool) error {
 	var remote *net.OpError
 	var notTLS tls.RecordHeaderError
 	var network net.Error
+	alert := errors.As(err, &remote) && remote.Op == "remote error" // so crypto/tls marks one
 	switch {
 	case errors.Is(err, ErrUntrusted):
 		return ErrUntrusted
-	case errors.As(err, &remote) && remote.Op == "remote error": // so crypto/tls marks an alert
+	case sent && (alert || inOrder && errors.Is(err, io.EOF)):
 		return ErrRejected
-	case errors.As(err, &notTLS):
+	case alert, errors.As(err, &notTLS):
 		return ErrProtocol
-	case errors.Is(err, io.EOF) && sent:
-		return ErrRejected
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return ErrTimeout
 	}

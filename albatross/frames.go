@@ -3,7 +3,6 @@ package albatross
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 
@@ -50,7 +49,7 @@ const promised = 64 << 10
 
 // cutShort makes of an end in the middle of a frame a broken connection, not a refusal.
 func cutShort(err error) error {
-	if err == io.EOF { //nolint:errorlint // CopyN gives it bare
+	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -128,7 +127,7 @@ func (w *chunks) ReadFrom(r io.Reader) (total int64, err error) {
 		if err := w.filled(n); err != nil {
 			return total, err
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF {
 			return total, nil
 		}
 		if err != nil {

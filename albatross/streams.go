@@ -83,7 +83,7 @@ func subscribe[P wire.Payload](ctx context.Context, c *Client, scope Scope, labe
 		yield(wire.Frame{}, none, err)
 		return
 	}
-	s.begun = true
+	s.closed = ErrEnded
 	for {
 		s.waitForEver()
 		frame, err := s.receive()

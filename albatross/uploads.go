@@ -77,7 +77,7 @@ type watched struct {
 
 func (r *watched) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && err != io.EOF { // one that wraps io.EOF is no end
 		r.err = err
 	}
 	return n, err
@@ -149,7 +149,7 @@ func (r *source) Read(p []byte) (int, error) {
 
 // verdict says what is wrong with the data itself.
 func (r *source) verdict(err error) error {
-	ended := errors.Is(err, io.EOF)
+	ended := err == io.EOF
 	switch {
 	case r.raw.err != nil:
 		return r.raw.err
