@@ -80,7 +80,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, config Config) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupUnikernel, setupVolume} {
+	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupCredentials, setupUnikernel, setupVolume} {
 		if err := setup(mgr, config); err != nil {
 			return err
 		}

@@ -144,10 +144,17 @@ func (w *world) cleanUp() {
 	var volumes v1alpha1.VolumeList
 	var instances v1alpha1.AlbatrossInstanceList
 	var all []client.Object
+	var secrets corev1.SecretList
 	for _, list := range []client.ObjectList{&unikernels, &volumes, &instances} {
 		if err := w.List(context.Background(), list); err != nil {
 			w.Error(err)
 		}
+	}
+	if err := w.List(context.Background(), &secrets, client.InNamespace(w.system)); err != nil {
+		w.Error(err)
+	}
+	for i := range secrets.Items {
+		all = append(all, &secrets.Items[i])
 	}
 	for i := range unikernels.Items {
 		all = append(all, &unikernels.Items[i])
