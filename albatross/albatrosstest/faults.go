@@ -36,7 +36,7 @@ const (
 	// carrying out a command without an upload.
 	CutUpload
 	// CutReply resets the connection after Bytes of the answer; the command is
-	// carried out.
+	// carried out. A reset overtakes what is under way, so less may arrive.
 	CutReply
 	// Garbage carries the command out and answers with frames that are no frames.
 	Garbage

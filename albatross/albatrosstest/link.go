@@ -35,6 +35,8 @@ type link struct {
 	cancel context.CancelFunc
 	// read and written count payload for the fault.
 	read, written int64
+	// rest is how long a throttled connection still has to rest.
+	rest time.Duration
 	// outcome is for the journal.
 	outcome  string
 	watching bool
@@ -61,18 +63,32 @@ func (l *link) pause(d time.Duration) {
 	}
 }
 
-// throttle gives how much may be moved now, after resting for what was.
-func (l *link) throttle(n int) int {
-	if l.fault.Kind != Slow || l.fault.BytesPerSecond <= 0 {
+// slowly tells whether the connection is throttled.
+func (l *link) slowly() bool { return l.fault.Kind == Slow && l.fault.BytesPerSecond > 0 }
+
+// piece is how much of n bytes may be moved at a time.
+func (l *link) piece(n int) int {
+	if !l.slowly() {
 		return n
 	}
-	l.pause(throttleStep)
 	return min(n, max(1, int(l.fault.BytesPerSecond*int64(throttleStep)/int64(time.Second))))
+}
+
+// moved rests for n bytes, in rests that are not too short.
+func (l *link) moved(n int) {
+	if !l.slowly() {
+		return
+	}
+	l.rest += time.Duration(n) * time.Second / time.Duration(l.fault.BytesPerSecond)
+	if l.rest >= throttleStep {
+		l.pause(l.rest)
+		l.rest = 0
+	}
 }
 
 // Read reads what the client uploads.
 func (l *link) Read(p []byte) (int, error) {
-	p = p[:l.throttle(len(p))]
+	p = p[:l.piece(len(p))]
 	if l.fault.Kind == CutUpload {
 		left := l.fault.Bytes - l.read
 		if left <= 0 {
@@ -82,6 +98,7 @@ func (l *link) Read(p []byte) (int, error) {
 	}
 	n, err := l.conn.Read(p)
 	l.read += int64(n)
+	l.moved(n)
 	return n, err
 }
 
@@ -112,7 +129,7 @@ func (l *link) write(p []byte) error {
 		return l.cut("no reply")
 	}
 	for len(p) > 0 {
-		n := l.throttle(len(p))
+		n := l.piece(len(p))
 		if l.fault.Kind == CutReply {
 			left := l.fault.Bytes - l.written
 			if left <= 0 {
@@ -127,6 +144,7 @@ func (l *link) write(p []byte) error {
 			return err
 		}
 		l.written += int64(n)
+		l.moved(n)
 		p = p[n:]
 	}
 	return nil
