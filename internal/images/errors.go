@@ -5,17 +5,17 @@ import "errors"
 // What can be wrong with an image, to be told apart with errors.Is. Any other
 // error may pass by itself.
 var (
-	// ErrInProgress: it is being fetched; the asker will be told.
+	// ErrInProgress says that it is being fetched; the asker will be told.
 	ErrInProgress = errors.New("being fetched")
-	// ErrNotFound: the source says for certain that it has no such thing.
+	// ErrNotFound says that the source says for certain that it has no such thing.
 	ErrNotFound = errors.New("not found")
-	// ErrForbidden: the source refuses us, or must not be asked.
+	// ErrForbidden says that the source refuses us, or must not be asked.
 	ErrForbidden = errors.New("forbidden")
-	// ErrDigestMismatch: the source gave something else.
+	// ErrDigestMismatch says that the source gave something else.
 	ErrDigestMismatch = errors.New("digest mismatch")
-	// ErrTooLarge: it is above the operator's limit.
+	// ErrTooLarge says that it is above the operator's limit.
 	ErrTooLarge = errors.New("too large")
-	// ErrInvalid: it is no unikernel that a host could run.
+	// ErrInvalid says that it is no unikernel that a host could run.
 	ErrInvalid = errors.New("invalid image")
 )
 

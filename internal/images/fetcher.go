@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -18,11 +19,16 @@ type Source struct {
 
 // Defaults of [Options].
 const (
-	DefaultMaxSize  = 1 << 30
-	DefaultParallel = 4
-	DefaultDeadline = time.Hour
-	firstPause      = 10 * time.Second
-	longestPause    = 5 * time.Minute
+	DefaultMaxSize     = 1 << 30
+	DefaultParallel    = 4
+	DefaultDeadline    = time.Hour
+	DefaultIdleTimeout = 30 * time.Second
+)
+
+// After a failure a source is left alone for a pause that doubles each time.
+const (
+	firstPause   = 10 * time.Second
+	longestPause = 5 * time.Minute
 )
 
 // Options of a [Fetcher].
@@ -31,10 +37,14 @@ type Options struct {
 	MaxSize int64
 	// Parallel is how many are fetched at a time.
 	Parallel int
-	// Deadline for fetching one.
+	// Deadline for fetching one, counted from when its turn came.
 	Deadline time.Duration
+	// IdleTimeout ends a download during which nothing comes for so long.
+	IdleTimeout time.Duration
 	// AllowLoopback lets sources be on the operator's own machine.
 	AllowLoopback bool
+	// Now is the clock for the pauses after failures; nil means time.Now.
+	Now func() time.Time
 }
 
 func (o *Options) setDefaults() {
@@ -47,6 +57,12 @@ func (o *Options) setDefaults() {
 	if o.Deadline == 0 {
 		o.Deadline = DefaultDeadline
 	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = DefaultIdleTimeout
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 }
 
 // Fetcher brings content into a [Store]. The same content is fetched once,
@@ -55,42 +71,59 @@ type Fetcher struct {
 	options Options
 	store   *Store
 	client  *http.Client
-	places  chan struct{}
+	wake    func(key string)
+	// hashing and fetching have a place for each of those who do it at a time.
+	// They are two, so that what is at hand does not wait for slow servers.
+	hashing, fetching chan struct{}
 
-	mu   sync.Mutex
+	mu sync.Mutex
+	// run is the context of Start; jobs that are wanted before wait for it.
 	run  context.Context
 	jobs map[Source]*job
-	wake func(key string)
 	work sync.WaitGroup
+	// stopped says that nothing is begun any more.
+	stopped bool
 }
 
 // job is one source that is being fetched, or that failed lately.
 type job struct {
 	done chan struct{}
-	// keys are those who will be told.
+	// keys are those who will be told; nil once they were.
 	keys map[string]bool
-	// err, pause and again are set when done is closed.
-	err   error
+	// pause is the one after a failure.
 	pause time.Duration
+	// blob, err and again, when the source may be asked again, are set when done
+	// is closed.
+	blob  Blob
+	err   error
 	again time.Time
 }
 
 // NewFetcher makes a fetcher; it works from Start on. wake is called with the
-// key of everybody who was told [ErrInProgress].
+// key of everybody who was told [ErrInProgress], once for each image that is
+// there then or has failed. wake must not block for long.
 func NewFetcher(store *Store, options Options, wake func(key string)) *Fetcher {
 	options.setDefaults()
 	return &Fetcher{
 		options: options, store: store, client: newHTTPClient(refuseInternal(options.AllowLoopback)),
-		places: make(chan struct{}, options.Parallel), jobs: map[Source]*job{}, wake: wake,
+		hashing: make(chan struct{}, options.Parallel), fetching: make(chan struct{}, options.Parallel),
+		jobs: map[Source]*job{}, wake: wake,
 	}
 }
 
-// Start implements manager.Runnable.
+// Start fetches what is wanted until the context ends, and waits for the end of
+// what is under way. It implements manager.Runnable and is called once.
 func (f *Fetcher) Start(ctx context.Context) error {
 	f.mu.Lock()
 	f.run = ctx
+	for source, j := range f.jobs {
+		f.begin(source, j)
+	}
 	f.mu.Unlock()
 	<-ctx.Done()
+	f.mu.Lock()
+	f.stopped = true
+	f.mu.Unlock()
 	f.work.Wait()
 	f.client.CloseIdleConnections()
 	return nil
@@ -99,58 +132,75 @@ func (f *Fetcher) Start(ctx context.Context) error {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (f *Fetcher) NeedLeaderElection() bool { return true }
 
+// errStopping is what those get who come too late.
+var errStopping = errors.New("the operator is stopping")
+
 // Get gives content that is at hand. Else it begins to fetch it, waits a little,
 // and then fails with [ErrInProgress]; key is woken when it is there or has
 // failed. A failure is given again until its pause, which grows, is over.
 func (f *Fetcher) Get(ctx context.Context, key string, source Source, patience time.Duration) (Blob, error) {
-	blob, found, err := f.store.Get(source.SHA256)
-	if err != nil || found {
-		return blob, err
+	if err := checkDigest(source.SHA256); err != nil {
+		return Blob{}, err
 	}
-	j := f.job(key, source)
-	if j == nil {
-		return Blob{}, ErrInProgress
+	if blob, found := f.store.Known(source.SHA256); found {
+		return blob, nil
+	}
+	j, err := f.job(source)
+	if err != nil {
+		return Blob{}, err
 	}
 	wait := time.NewTimer(patience)
 	defer wait.Stop()
 	select {
 	case <-j.done:
 	case <-wait.C:
-		return Blob{}, ErrInProgress
+		if f.tellLater(j, key) {
+			return Blob{}, ErrInProgress
+		}
 	case <-ctx.Done():
 		return Blob{}, context.Cause(ctx)
 	}
-	if j.err != nil {
-		return Blob{}, j.err
-	}
-	blob, found, err = f.store.Get(source.SHA256)
-	if err == nil && !found {
-		err = errors.New("the image was removed from the store")
-	}
-	return blob, err
+	return j.blob, j.err
 }
 
-// job gives the one for the source, begun anew when its pause is over; nil
-// before Start.
-func (f *Fetcher) job(key string, source Source) *job {
+// tellLater has a key woken at the end of a job, unless that is over.
+func (f *Fetcher) tellLater(j *job, key string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.run == nil {
-		return nil
+	if j.keys == nil {
+		return false
 	}
+	j.keys[key] = true
+	return true
+}
+
+// job gives the one for the source, begun anew when its pause is over.
+func (f *Fetcher) job(source Source) (*job, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped {
+		return nil, errStopping
+	}
+	now := f.options.Now()
 	old := f.jobs[source]
-	if old != nil && !old.over(time.Now()) {
-		old.keys[key] = true
-		return old
+	if old != nil && !old.over(now) {
+		return old, nil
 	}
-	j := &job{done: make(chan struct{}), keys: map[string]bool{key: true}, pause: firstPause}
+	j := &job{done: make(chan struct{}), keys: map[string]bool{}, pause: firstPause}
 	if old != nil {
 		j.pause = min(2*old.pause, longestPause)
 	}
-	f.forget(time.Now())
+	f.forget(now)
 	f.jobs[source] = j
+	if f.run != nil {
+		f.begin(source, j)
+	}
+	return j, nil
+}
+
+// begin works on a job; f.mu is held.
+func (f *Fetcher) begin(source Source, j *job) {
 	f.work.Go(func() { f.fetch(f.run, source, j) })
-	return j
 }
 
 // forget drops failures that nobody has asked about for long, so that sources
@@ -164,24 +214,13 @@ func (f *Fetcher) forget(now time.Time) {
 }
 
 // over tells whether a job has ended and may be begun anew.
-func (j *job) over(now time.Time) bool {
-	select {
-	case <-j.done:
-		return now.After(j.again)
-	default:
-		return false
-	}
-}
+func (j *job) over(now time.Time) bool { return j.keys == nil && !now.Before(j.again) }
 
 func (f *Fetcher) fetch(ctx context.Context, source Source, j *job) {
-	ctx, cancel := context.WithTimeout(ctx, f.options.Deadline)
-	defer cancel()
-	err := f.fetchNow(ctx, source)
+	blob, err := f.bring(ctx, source)
 	f.mu.Lock()
-	j.err = err
-	j.again = time.Now().Add(j.pause)
 	keys := j.keys
-	j.keys = map[string]bool{}
+	j.blob, j.err, j.keys, j.again = blob, err, nil, f.options.Now().Add(j.pause)
 	if err == nil {
 		delete(f.jobs, source)
 	}
@@ -192,20 +231,43 @@ func (f *Fetcher) fetch(ctx context.Context, source Source, j *job) {
 	}
 }
 
-func (f *Fetcher) fetchNow(ctx context.Context, source Source) error {
-	select {
-	case f.places <- struct{}{}:
-		defer func() { <-f.places }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	body, err := download(ctx, f.client, source.URL)
-	if err != nil {
+// bring gives content from the store, or else from its source.
+func (f *Fetcher) bring(ctx context.Context, source Source) (blob Blob, err error) {
+	found := false
+	err = inTurn(ctx, f.hashing, func() error {
+		blob, found, err = f.store.Get(source.SHA256)
 		return err
+	})
+	if err != nil || found {
+		return blob, err
+	}
+	err = inTurn(ctx, f.fetching, func() error {
+		blob, err = f.download(ctx, source)
+		return err
+	})
+	return blob, err
+}
+
+// inTurn does something when one of the places is free.
+func inTurn(ctx context.Context, places chan struct{}, do func() error) error {
+	select {
+	case places <- struct{}{}:
+		defer func() { <-places }()
+		return do()
+	case <-ctx.Done():
+		return errStopping
+	}
+}
+
+func (f *Fetcher) download(ctx context.Context, source Source) (Blob, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, f.options.Deadline, fmt.Errorf("not complete after %s", f.options.Deadline))
+	defer cancel()
+	body, err := download(ctx, f.client, source.URL, f.options.MaxSize, f.options.IdleTimeout)
+	if err != nil {
+		return Blob{}, err
 	}
 	defer body.Close()
-	_, err = f.store.Put(body, source.SHA256, f.options.MaxSize)
-	return err
+	return f.store.Put(body, source.SHA256, f.options.MaxSize)
 }
 
 // RetryAfter is when a failed source may be asked again, at the earliest.
@@ -216,5 +278,5 @@ func (f *Fetcher) RetryAfter(source Source) time.Duration {
 	if j == nil {
 		return 0
 	}
-	return max(time.Until(j.again), 0)
+	return max(j.again.Sub(f.options.Now()), 0)
 }

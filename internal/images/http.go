@@ -2,6 +2,8 @@ package images
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +19,8 @@ const (
 	maxRedirects  = 5
 	dialTimeout   = 10 * time.Second
 	headerTimeout = 30 * time.Second
-	// idleTimeout ends a download that gives nothing for so long.
-	idleTimeout = 30 * time.Second
+	// maxHeader is how large the header of an answer may be, in bytes.
+	maxHeader = 64 << 10
 )
 
 // newHTTPClient makes a client for addresses that tenants name: it follows few
@@ -28,62 +30,97 @@ func newHTTPClient(allowed func(netip.Addr) error) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout, Control: func(_, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return fmt.Errorf("%w: address %q", ErrForbidden, address)
+			return fmt.Errorf("%w: not an address", ErrForbidden)
 		}
-		return allowed(at.Addr().Unmap())
+		return allowed(at.Addr())
 	}}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:           dialer.DialContext,
-			TLSHandshakeTimeout:   dialTimeout,
-			ResponseHeaderTimeout: headerTimeout,
-			DisableCompression:    true, // the digest is of what the server has
-			MaxIdleConns:          16,
-			IdleConnTimeout:       idleTimeout,
+			DialContext:            dialer.DialContext,
+			TLSHandshakeTimeout:    dialTimeout,
+			ResponseHeaderTimeout:  headerTimeout,
+			MaxResponseHeaderBytes: maxHeader,
+			DisableCompression:     true, // the digest is of what the server has
+			MaxIdleConns:           16,
+			IdleConnTimeout:        dialTimeout,
 		},
-		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+		CheckRedirect: func(request *http.Request, via []*http.Request) error {
+			// The address that led here may have a token in it.
+			request.Header.Del("Referer")
 			if len(via) > maxRedirects {
 				return fmt.Errorf("%w: more than %d redirects", ErrForbidden, maxRedirects)
 			}
-			return nil
+			return checkScheme(request.URL)
 		},
 	}
 }
 
+func checkScheme(u *url.URL) error {
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("%w: only http and https are followed", ErrForbidden)
+	}
+	return nil
+}
+
+// metadataIPv6 is where a large cloud tells machines their secrets; its IPv4
+// address is a link-local one.
+var metadataIPv6 = netip.MustParseAddr("fd00:ec2::254")
+
 // refuseInternal refuses addresses that are the operator's own surroundings
-// rather than somebody's server.
+// rather than somebody's server. The text does not name the address, which would
+// tell tenants what names mean in the operator's network.
 func refuseInternal(allowLoopback bool) func(netip.Addr) error {
 	return func(a netip.Addr) error {
+		a = a.Unmap().WithZone("")
 		if a.IsLoopback() && allowLoopback {
 			return nil
 		}
-		if a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
-			return fmt.Errorf("%w: %s is a loopback, link-local or multicast address", ErrForbidden, a)
+		if a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || a == metadataIPv6 {
+			return fmt.Errorf("%w: the server has a loopback, link-local or multicast address", ErrForbidden)
 		}
 		return nil
 	}
 }
 
-// download opens an http or https address. The body gives an error when nothing
-// comes for [idleTimeout].
-func download(ctx context.Context, client *http.Client, address string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s is no address", ErrNotFound, withoutQuery(address))
-	}
-	request.Header.Set("User-Agent", "mollymawk-operator")
+// errIdle ends a download that gives nothing for [Options].IdleTimeout.
+var errIdle = errors.New("the server stopped sending")
+
+// download opens an http or https address. Its body fails when nothing comes for
+// idle; what promises to be larger than limit bytes is not opened.
+func download(ctx context.Context, client *http.Client, address string, limit int64, idle time.Duration) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	response, err := client.Do(request.WithContext(ctx))
+	body, err := open(ctx, client, address, limit)
 	if err != nil {
 		cancel(nil)
-		return nil, fmt.Errorf("%s: %w", withoutQuery(address), withoutAddress(err))
-	}
-	if err := statusError(response.StatusCode); err != nil {
-		cancel(nil)
-		response.Body.Close()
 		return nil, fmt.Errorf("%s: %w", withoutQuery(address), err)
 	}
-	return &idleReader{body: response.Body, timer: time.AfterFunc(idleTimeout, func() { cancel(errIdle) }), cancel: cancel, ctx: ctx}, nil
+	timer := time.AfterFunc(idle, func() { cancel(errIdle) })
+	timer.Stop()
+	return &idleReader{body: body, timer: timer, idle: idle, cancel: cancel, ctx: ctx, address: withoutQuery(address)}, nil
+}
+
+func open(ctx context.Context, client *http.Client, address string, limit int64) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil || request.URL.Host == "" {
+		return nil, fmt.Errorf("%w: not an address", ErrNotFound)
+	}
+	if err := checkScheme(request.URL); err != nil {
+		return nil, err
+	}
+	request.Header.Set("User-Agent", "mollymawk-operator")
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, networkError(ctx, err)
+	}
+	err = statusError(response.StatusCode)
+	if err == nil && response.ContentLength > limit {
+		err = tooLarge(limit)
+	}
+	if err != nil {
+		response.Body.Close()
+		return nil, err
+	}
+	return response.Body, nil
 }
 
 // statusError never tells what the body says, which is a stranger's text.
@@ -99,7 +136,7 @@ func statusError(status int) error {
 	return fmt.Errorf("the server answered with status %d", status)
 }
 
-// withoutQuery drops the part of an address that may hold a token.
+// withoutQuery drops the parts of an address that may hold a secret.
 func withoutQuery(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -108,43 +145,82 @@ func withoutQuery(address string) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
-// withoutAddress drops the whole address, query and all, that net/http puts into
-// its errors, and the ports that differ from one attempt to the next.
-func withoutAddress(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		err = wrapped.Err
+// networkError says what is wrong in words of this package or of the operating
+// system. The errors of net/http quote the whole address, ports that differ from
+// one attempt to the next, and what the server sent.
+func networkError(ctx context.Context, err error) error {
+	var name *net.DNSError
+	var timeout net.Error
+	var code syscall.Errno
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, ErrForbidden):
+		return forbidden(err)
+	case errors.As(err, &name) && name.IsNotFound:
+		return errors.New("the server's name is unknown (no such host)")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return errors.New("the server does not answer in time")
+	case errors.As(err, &name):
+		return errors.New("the server's name cannot be resolved")
+	case errors.As(err, &certificate):
+		return fmt.Errorf("the server's certificate is not trusted: %w", certificateProblem(certificate.Err))
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the connection broke off")
+	case errors.As(err, &code):
+		return code // connection refused, no route to host, …
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
+	return errors.New("the server's answer is not understood")
+}
+
+// forbidden gives what this package said, without what was wrapped around it.
+func forbidden(err error) error {
+	for {
+		switch wrapping := err.(type) { //nolint:errorlint // the chain is walked
+		case *url.Error:
+			err = wrapping.Err
+		case *net.OpError:
+			err = wrapping.Err
+		default:
+			return err
+		}
+	}
+}
+
+// certificateProblem keeps the texts that do not depend on the time.
+func certificateProblem(err error) error {
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		return errors.New("it has expired or is not yet valid")
 	}
 	return err
 }
 
-var errIdle = fmt.Errorf("the server gave nothing for %s", idleTimeout)
-
+// idleReader is the body of a download.
 type idleReader struct {
-	body   io.ReadCloser
+	body    io.ReadCloser
+	address string
+	// timer runs only during a read: what the reader does in between is not the
+	// server's idleness.
 	timer  *time.Timer
+	idle   time.Duration
 	cancel context.CancelCauseFunc
 	ctx    context.Context
 }
 
+// Read implements io.Reader.
 func (r *idleReader) Read(p []byte) (int, error) {
+	r.timer.Reset(r.idle)
 	n, err := r.body.Read(p)
-	if n > 0 {
-		r.timer.Reset(idleTimeout)
-	}
+	r.timer.Stop()
 	if err != nil && !errors.Is(err, io.EOF) {
-		if cause := context.Cause(r.ctx); cause != nil {
-			return n, cause
-		}
-		return n, fmt.Errorf("download broke off: %w", withoutAddress(err))
+		return n, fmt.Errorf("%s: %w", r.address, networkError(r.ctx, err))
 	}
 	return n, err
 }
 
+// Close implements io.Closer.
 func (r *idleReader) Close() error {
 	r.timer.Stop()
 	r.cancel(nil)

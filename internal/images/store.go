@@ -8,9 +8,13 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
+	"time"
 
 	"mollymawk.dev/operator/albatross/solo5"
 )
@@ -22,10 +26,18 @@ type Blob struct {
 	// Size in bytes.
 	Size int64
 	path string
+	// changed is the time of the file's last change when it was verified.
+	changed time.Time
 }
 
 // Open gives the content; the caller closes it.
-func (b Blob) Open() (*os.File, error) { return os.Open(b.path) }
+func (b Blob) Open() (*os.File, error) {
+	f, err := os.Open(b.path)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return f, nil
+}
 
 // Manifest reads which devices the image needs, or fails with [ErrInvalid].
 func (b Blob) Manifest() (solo5.Image, error) {
@@ -43,13 +55,25 @@ func (b Blob) Manifest() (solo5.Image, error) {
 
 // Store keeps content in a folder, in a file of the digest's name. A file gets
 // that name only when it is complete, and is hashed again before the first use
-// in a process, so that neither a half-written nor an altered one is ever used.
+// in a process and after a change, so that neither a half-written nor an altered
+// one is ever used.
 type Store struct {
 	dir string
 
 	mu       sync.Mutex
 	verified map[string]Blob
+	// busy has a lock for each digest whose file is being hashed or replaced, so
+	// that reading a large one holds up none of the others.
+	busy map[string]*digestLock
 }
+
+type digestLock struct {
+	sync.Mutex
+	users int
+}
+
+// incoming is how the names of unfinished files begin.
+const incoming = "incoming-"
 
 // NewStore makes the folder if need be and clears what an earlier process left
 // unfinished in it.
@@ -57,43 +81,103 @@ func NewStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
-	unfinished, err := filepath.Glob(filepath.Join(dir, incoming+"*"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
-	for _, path := range unfinished {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), incoming) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("image store: %w", err)
 		}
 	}
-	return &Store{dir: dir, verified: map[string]Blob{}}, nil
+	return &Store{dir: dir, verified: map[string]Blob{}, busy: map[string]*digestLock{}}, nil
 }
 
-// incoming is how the names of unfinished files begin.
-const incoming = "incoming-"
+var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// Get looks for content; found is false when it is not there (or was damaged, in
-// which case it is removed).
-func (s *Store) Get(digest string) (blob Blob, found bool, err error) {
+// checkDigest keeps what is no digest out of names of files.
+func checkDigest(digest string) error {
+	if !digestForm.MatchString(digest) {
+		return fmt.Errorf("%w: the digest is no SHA-256 in lower case hexadecimal", ErrInvalid)
+	}
+	return nil
+}
+
+// lock has one at a time work on the file of a digest.
+func (s *Store) lock(digest string) (unlock func()) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if blob, ok := s.verified[digest]; ok {
-		if info, err := os.Stat(blob.path); err == nil && info.Size() == blob.Size {
-			return blob, true, nil
+	l := s.busy[digest]
+	if l == nil {
+		l = &digestLock{}
+		s.busy[digest] = l
+	}
+	l.users++
+	s.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(s.busy, digest)
 		}
-		delete(s.verified, digest)
+	}
+}
+
+// Known gives content that was verified in this process and did not change
+// since. It never takes long.
+func (s *Store) Known(digest string) (blob Blob, found bool) {
+	s.mu.Lock()
+	blob, found = s.verified[digest]
+	s.mu.Unlock()
+	if !found {
+		return Blob{}, false
+	}
+	info, err := os.Stat(blob.path)
+	if err == nil && info.Size() == blob.Size && info.ModTime().Equal(blob.changed) {
+		return blob, true
+	}
+	return Blob{}, false
+}
+
+// Get looks for content; found is false when it is not there, or was damaged, in
+// which case it is removed. It takes as long as hashing it does.
+func (s *Store) Get(digest string) (blob Blob, found bool, err error) {
+	if err := checkDigest(digest); err != nil {
+		return Blob{}, false, err
+	}
+	defer s.lock(digest)()
+	if blob, found := s.Known(digest); found {
+		return blob, true, nil
 	}
 	blob, err = verify(filepath.Join(s.dir, digest), digest)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Blob{}, false, nil
+	case err == nil:
+		s.keep(blob)
+		return blob, true, nil
 	case errors.Is(err, ErrDigestMismatch):
-		return Blob{}, false, os.Remove(filepath.Join(s.dir, digest))
-	case err != nil:
-		return Blob{}, false, fmt.Errorf("image store: %w", err)
+		err = os.Remove(filepath.Join(s.dir, digest))
 	}
-	s.verified[digest] = blob
-	return blob, true, nil
+	s.forget(digest)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return Blob{}, false, nil
+	}
+	return Blob{}, false, storeError(err)
+}
+
+func (s *Store) keep(blob Blob) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.verified[blob.Digest] = blob
+}
+
+func (s *Store) forget(digest string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.verified, digest)
 }
 
 func verify(path, digest string) (Blob, error) {
@@ -102,12 +186,16 @@ func verify(path, digest string) (Blob, error) {
 		return Blob{}, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Blob{}, err
+	}
 	h := sha256.New()
 	n, err := io.Copy(h, f)
 	if err != nil {
 		return Blob{}, err
 	}
-	return Blob{Digest: digest, Size: n, path: path}, matches(h, digest)
+	return Blob{Digest: digest, Size: n, path: path, changed: info.ModTime()}, matches(h, digest)
 }
 
 func matches(h hash.Hash, digest string) error {
@@ -119,37 +207,73 @@ func matches(h hash.Hash, digest string) error {
 
 // Put keeps content of the given digest, hashing while it is written. Content of
 // another digest fails with [ErrDigestMismatch], more than limit bytes with
-// [ErrTooLarge]; nothing of it is kept.
+// [ErrTooLarge]; nothing of it is kept. A failure of from is given as it is.
 func (s *Store) Put(from io.Reader, digest string, limit int64) (Blob, error) {
+	if err := checkDigest(digest); err != nil {
+		return Blob{}, err
+	}
 	f, err := os.CreateTemp(s.dir, incoming)
 	if err != nil {
-		return Blob{}, fmt.Errorf("image store: %w", err)
+		return Blob{}, storeError(err)
 	}
 	defer os.Remove(f.Name()) // fails after the rename, as it should
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(from, limit+1))
+	n, err := io.Copy(io.MultiWriter(disk{f}, h), io.LimitReader(from, min(limit, math.MaxInt64-1)+1))
 	if err != nil {
 		return Blob{}, err
 	}
 	if n > limit {
-		return Blob{}, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+		return Blob{}, tooLarge(limit)
 	}
 	if err := matches(h, digest); err != nil {
 		return Blob{}, err
 	}
-	return s.keep(f, Blob{Digest: digest, Size: n, path: filepath.Join(s.dir, digest)})
+	return s.finish(f, Blob{Digest: digest, Size: n, path: filepath.Join(s.dir, digest)})
 }
 
-func (s *Store) keep(f *os.File, blob Blob) (Blob, error) {
+func tooLarge(limit int64) error { return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit) }
+
+// disk marks the failures that are the store's own.
+type disk struct{ w io.Writer }
+
+// Write implements io.Writer.
+func (d disk) Write(p []byte) (int, error) {
+	n, err := d.w.Write(p)
+	if err != nil {
+		return n, storeError(err)
+	}
+	return n, nil
+}
+
+// finish gives a complete file its name.
+func (s *Store) finish(f *os.File, blob Blob) (Blob, error) {
 	if err := f.Sync(); err != nil {
-		return Blob{}, fmt.Errorf("image store: %w", err)
+		return Blob{}, storeError(err)
 	}
+	info, err := f.Stat()
+	if err != nil {
+		return Blob{}, storeError(err)
+	}
+	blob.changed = info.ModTime()
+	defer s.lock(blob.Digest)()
 	if err := os.Rename(f.Name(), blob.path); err != nil {
-		return Blob{}, fmt.Errorf("image store: %w", err)
+		return Blob{}, storeError(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.verified[blob.Digest] = blob
+	s.keep(blob)
 	return blob, nil
+}
+
+// storeError leaves out the names of files, of which some are chosen at random:
+// the text ends up in a condition.
+func storeError(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return fmt.Errorf("image store: %s: %w", path.Op, path.Err)
+	case errors.As(err, &link):
+		return fmt.Errorf("image store: %s: %w", link.Op, link.Err)
+	}
+	return fmt.Errorf("image store: %w", err)
 }
