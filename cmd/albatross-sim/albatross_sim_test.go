@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +21,69 @@ import (
 	"mollymawk.dev/operator/albatross/solo5"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// asProgram has the test binary be the program.
+const asProgram = "ALBATROSS_SIM_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// process starts the program as a process of its own.
+func process(t *testing.T, args ...string) (*exec.Cmd, *output) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &output{}
+	command := exec.Command(self, args...)
+	command.Env = append(os.Environ(), asProgram+"=1")
+	command.Stdout, command.Stderr = out, out
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = command.Process.Kill() })
+	return command, out
+}
+
+// TestProcess survives a kill with its data, and ends properly when asked to.
+func TestProcess(t *testing.T) {
+	dir := t.TempDir()
+	scope := albatross.Scope{{Label: "alice", Policy: albatross.Policy{Unikernels: 2, CPUIDs: []int64{0}, Memory: 64}}}
+	image, err := albatrosstest.StandIn("hello", solo5.Image{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed, out := process(t, "--dir", dir, "--listen", "127.0.0.1:0", "--quiet")
+	config := albatross.Config{Arguments: albatross.Arguments{CPUIDs: []int64{0}, Memory: 16, NumCPUs: 1}}
+	_, err = client(t, address(t, out), dir).Create(t.Context(), scope, "web", config, albatross.Image{Reader: bytes.NewReader(image), Size: int64(len(image))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = killed.Wait() // it was killed
+	again, out := process(t, "--dir", dir, "--listen", "127.0.0.1:0", "--quiet")
+	infos, err := client(t, address(t, out), dir).Unikernels(t.Context(), scope)
+	if err != nil || len(infos) != 1 {
+		t.Errorf("after a kill: %+v, %v", infos, err)
+	}
+	if err := again.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Wait(); err != nil || !strings.Contains(out.String(), "Ending.") {
+		t.Errorf("after SIGTERM: %v, %s", err, out)
+	}
+	refused, out := process(t, "--dir", "/dev/null/folder")
+	if err := refused.Wait(); err == nil || !strings.Contains(out.String(), "albatross-sim: folder of the host") {
+		t.Errorf("in a folder that cannot be: %v, %s", err, out)
+	}
+}
 
 // output may be written and read at the same time.
 type output struct {
