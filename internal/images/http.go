@@ -125,12 +125,12 @@ func open(ctx context.Context, client *http.Client, address string, limit int64)
 
 // statusError never tells what the body says, which is a stranger's text.
 func statusError(status int) error {
-	switch {
-	case status == http.StatusOK:
+	switch status {
+	case http.StatusOK:
 		return nil
-	case status == http.StatusNotFound || status == http.StatusGone:
+	case http.StatusNotFound, http.StatusGone:
 		return fmt.Errorf("%w (status %d)", ErrNotFound, status)
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Errorf("%w (status %d)", ErrForbidden, status)
 	}
 	return fmt.Errorf("the server answered with status %d", status)
