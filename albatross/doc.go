@@ -57,6 +57,8 @@ type (
 	PathPolicy = wire.NamedPolicy
 	// ConsoleLine is a line that a unikernel printed.
 	ConsoleLine = wire.ConsoleLine
+	// Timeval is a time in seconds and microseconds.
+	Timeval = wire.Timeval
 	// Stats is one measurement of a unikernel.
 	Stats = wire.Stats
 )

@@ -231,7 +231,10 @@ func (s *instanceScope) applyPolicy(ctx context.Context, snapshot *hosts.Snapsho
 			return err.Error(), nil
 		}
 	}
-	_, err = s.host.Client().Policies(ctx, append(parents, albatross.Level{Label: path[len(path)-1], Policy: policy}))
+	err = s.host.Measure("policy", func() error {
+		_, err := s.host.Client().Policies(ctx, append(parents, albatross.Level{Label: path[len(path)-1], Policy: policy}))
+		return err
+	})
 	if errors.Is(err, albatross.ErrRefused) && hosts.Classify(err) != hosts.Transient {
 		s.refused.remember(key, policy, hosts.Text(err), s.now())
 		return hosts.Text(err), nil

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -66,6 +67,19 @@ type placement struct {
 	unchanged bool
 	// gone says that the object is no more.
 	gone bool
+	// repair is set when the host was not as declared any more.
+	repair repair
+}
+
+// repair is a command that the declaration did not ask for anew.
+type repair struct {
+	action  action
+	message string
+}
+
+// readyBefore tells whether the present generation of an object was ready.
+func readyBefore(o client.Object, observedGeneration int64, conditions []metav1.Condition) bool {
+	return observedGeneration == o.GetGeneration() && apimeta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady)
 }
 
 // end keeps the verdict and gives the outcome, so that a step ends in one line.
@@ -271,8 +285,9 @@ func (p *placement) paused(conditions []metav1.Condition) outcome.Outcome {
 	return p.end(pausedVerdict(conditions), outcome.Done())
 }
 
-// command has f tell the host something, when there is a free place for it.
-func (p *placement) command(ctx context.Context, f func(context.Context) error) outcome.Outcome {
+// command has f tell the host something, when there is a free place for it. name
+// is what metrics call it.
+func (p *placement) command(ctx context.Context, name action, f func(context.Context) error) outcome.Outcome {
 	release, ok := p.host.TryAcquire(p.key())
 	if !ok {
 		p.unchanged = true
@@ -286,7 +301,8 @@ func (p *placement) command(ctx context.Context, f func(context.Context) error) 
 	if err := p.own(ctx); err != nil {
 		return outcome.AfterWriting(err)
 	}
-	if err := f(ctx); err != nil && hosts.Classify(err) != hosts.Gone {
+	err := p.host.Measure(string(name), func() error { return f(ctx) })
+	if err != nil && hosts.Classify(err) != hosts.Gone {
 		return p.commandFailed(err)
 	}
 	return outcome.Continue()

@@ -53,6 +53,8 @@ type UnikernelReconciler struct {
 	Comebacks *flowcontrol.Backoff
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	changes changeClock
 }
 
 // Pauses between attempts to bring back what keeps ending.
@@ -77,16 +79,19 @@ func (r *UnikernelReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	s := newUnikernelScope(r, &uk)
 	end := s.run(ctx)
 	if s.gone {
+		r.changes.forget(s.before.UID)
 		return end.Result()
 	}
 	s.conclude()
 	if equality.Semantic.DeepEqual(s.before.Status, uk.Status) {
+		s.tell(r.Recorder, &r.changes, readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions))
 		return end.Result()
 	}
 	if err := status.Patch(ctx, r.Client, s.before, &uk); err != nil {
 		return outcome.AfterWriting(err).Result()
 	}
 	announce(r.Recorder, &uk, s.before.Status.Conditions, uk.Status.Conditions, v1alpha1.ConditionReady)
+	s.tell(r.Recorder, &r.changes, readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions))
 	return end.Result()
 }
 

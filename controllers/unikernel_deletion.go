@@ -67,7 +67,7 @@ func (s *unikernelScope) destroyHere(ctx context.Context, always bool) outcome.O
 	deleting := status.Working(v1alpha1.ReasonDeleting, "being destroyed on the host")
 	s.observe()
 	if s.observed != nil || always && s.uk.Spec.RestartPolicyOrDefault() == v1alpha1.RestartOnFailure {
-		end := s.command(ctx, func(ctx context.Context) error {
+		end := s.command(ctx, actionDestroy, func(ctx context.Context) error {
 			_, err := s.host.Client().Destroy(ctx, s.scope, s.at.name.Label)
 			return err
 		})

@@ -307,10 +307,11 @@ func (s *unikernelScope) act(ctx context.Context) outcome.Outcome {
 	if pause := s.comebackPause(); pause > 0 {
 		return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Wait(pause))
 	}
-	if end := s.command(ctx, s.carryOut); end.Ended() {
+	if end := s.command(ctx, s.decision.action, s.carryOut); end.Ended() {
 		return end
 	}
 	s.recordCommand()
+	s.noteRepair()
 	if err := s.refresh(ctx); err != nil {
 		return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Retry(err))
 	}
@@ -321,6 +322,18 @@ func (s *unikernelScope) act(ctx context.Context) outcome.Outcome {
 	}
 	// It ended at once, or somebody else interfered: the next pass goes on.
 	return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Wait(time.Second))
+}
+
+// noteRepair remembers a command that a change of the declaration did not ask for.
+func (s *unikernelScope) noteRepair() {
+	if readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions) && s.decision.action != actionRestart && s.decision.action != actionDestroy && !s.restartWasAsked() {
+		s.repair = repair{s.decision.action, s.decision.message}
+	}
+}
+
+// restartWasAsked tells whether the command just sent was asked for by annotation.
+func (s *unikernelScope) restartWasAsked() bool {
+	return s.uk.Status.RestartedAt != s.before.Status.RestartedAt
 }
 
 // settleOwned ends a pass in which nothing is left to do here. What runs as

@@ -34,6 +34,8 @@ type VolumeReconciler struct {
 	Images   ImageGetter
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	changes changeClock
 }
 
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=volumes,verbs=get;list;watch;patch
@@ -89,16 +91,19 @@ func (r *VolumeReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	s := newVolumeScope(r, &volume)
 	end := s.run(ctx)
 	if s.gone {
+		r.changes.forget(s.before.UID)
 		return end.Result()
 	}
 	s.conclude()
 	if equality.Semantic.DeepEqual(s.before.Status, volume.Status) {
+		s.tell(r.Recorder, &r.changes, readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions))
 		return end.Result()
 	}
 	if err := status.Patch(ctx, r.Client, s.before, &volume); err != nil {
 		return outcome.AfterWriting(err).Result()
 	}
 	announce(r.Recorder, &volume, s.before.Status.Conditions, volume.Status.Conditions, v1alpha1.ConditionReady)
+	s.tell(r.Recorder, &r.changes, readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions))
 	return end.Result()
 }
 

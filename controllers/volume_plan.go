@@ -11,6 +11,7 @@ import (
 const (
 	actionAdd      action = "add"
 	actionPopulate action = "populate"
+	actionRemove   action = "remove"
 	// actionInspect finds out whether a block that may be ours holds data.
 	actionInspect action = "inspect"
 )

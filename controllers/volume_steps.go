@@ -93,12 +93,15 @@ func (s *volumeScope) act(ctx context.Context) outcome.Outcome {
 
 // add makes the block. One that shall be filled is recorded as made before it is.
 func (s *volumeScope) add(ctx context.Context) outcome.Outcome {
-	end := s.command(ctx, func(ctx context.Context) error {
+	end := s.command(ctx, actionAdd, func(ctx context.Context) error {
 		_, err := s.host.Client().AddBlock(ctx, s.scope, s.at.name.Label, v1alpha1.MiB(s.volume.Spec.Size))
 		return err
 	})
 	if end.Ended() {
 		return end
+	}
+	if readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions) {
+		s.repair = repair{actionAdd, "was gone from the host and was added again"}
 	}
 	s.forgetContent()
 	if err := s.refresh(ctx); err != nil {
@@ -118,7 +121,7 @@ func (s *volumeScope) add(ctx context.Context) outcome.Outcome {
 // as new; anything else is data that is not ours to overwrite.
 func (s *volumeScope) inspect(ctx context.Context) outcome.Outcome {
 	var data dataFinder
-	end := s.command(ctx, func(ctx context.Context) error {
+	end := s.command(ctx, actionInspect, func(ctx context.Context) error {
 		_, err := s.host.Client().DumpBlock(ctx, s.scope, s.at.name.Label, inspectLevel, &data)
 		if errors.Is(err, errHoldsData) {
 			return nil
@@ -166,7 +169,7 @@ func (s *volumeScope) populate(ctx context.Context) outcome.Outcome {
 		return s.notPopulated(status.Stalled(v1alpha1.ReasonContentTooLarge,
 			fmt.Sprintf("the content has %d bytes, the volume %d MiB", blob.Size, s.observed.Size)), outcome.Done())
 	}
-	end := s.command(ctx, func(ctx context.Context) error { return s.send(ctx, blob) })
+	end := s.command(ctx, actionPopulate, func(ctx context.Context) error { return s.send(ctx, blob) })
 	if end.Ended() {
 		return end
 	}
@@ -221,7 +224,7 @@ func (s *volumeScope) remove(ctx context.Context) outcome.Outcome {
 			s.recordFacts()
 			return s.end(status.Working(v1alpha1.ReasonInUse, fmt.Sprintf("attached to %s; it is removed when that ends", s.volume.Status.AttachedTo)), outcome.Done())
 		}
-		end := s.command(ctx, func(ctx context.Context) error {
+		end := s.command(ctx, actionRemove, func(ctx context.Context) error {
 			_, err := s.host.Client().RemoveBlock(ctx, s.scope, s.at.name.Label)
 			return err
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"mollymawk.dev/operator/albatross"
+	"mollymawk.dev/operator/internal/metrics"
 )
 
 // State is what is known about the connection to a host.
@@ -129,6 +130,19 @@ func (h *Host) TryAcquire(key string) (release func(), ok bool) {
 	return sync.OnceFunc(func() { h.grant(h.slots.release()) }), true
 }
 
+// Measure has a command that changes something counted, with what it is called
+// in metrics, how long it took and how it ended.
+func (h *Host) Measure(command string, send func() error) error {
+	began := time.Now()
+	err := send()
+	failure := ""
+	if err != nil {
+		failure = Classify(err).String()
+	}
+	metrics.Command(h.instance, command, failure, time.Since(began))
+	return err
+}
+
 // grant tells those who stand in line that there is a place for them.
 func (h *Host) grant(keys []string) {
 	if len(keys) > 0 {
@@ -178,12 +192,13 @@ func (h *Host) pause() time.Duration {
 func (h *Host) look(ctx context.Context) {
 	serving := h.begin()
 	lookCtx, cancel := context.WithTimeout(ctx, h.pool.options.ProbeTimeout)
-	snapshot, err := look(lookCtx, h.client, time.Now())
+	began := time.Now()
+	snapshot, err := look(lookCtx, h.client, began)
 	cancel()
 	if ctx.Err() != nil {
 		return
 	}
-	if change, news := h.record(snapshot, err, serving); news {
+	if change, news := h.record(snapshot, err, serving, began); news {
 		h.pool.publish(change)
 	}
 	// Without this those behind somebody who never came back would wait until
@@ -203,12 +218,17 @@ func (h *Host) begin() (serving uint64) {
 }
 
 // record keeps the result of a look and tells what subscribers should know.
-func (h *Host) record(snapshot *Snapshot, err error, serving uint64) (c Change, news bool) {
+func (h *Host) record(snapshot *Snapshot, err error, serving uint64, began time.Time) (c Change, news bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return Change{}, false
 	}
+	// Here, where a host that was removed meanwhile cannot bring its series back.
+	defer func() {
+		metrics.Look(h.instance, err == nil, h.state.Connected, began)
+		metrics.Waiting(h.instance, h.slots.waiting())
+	}()
 	before := h.state
 	h.served = serving
 	close(h.looked)

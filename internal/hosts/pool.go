@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"mollymawk.dev/operator/albatross"
+	"mollymawk.dev/operator/internal/metrics"
 )
 
 // ErrNotConnected is what [Pool.Get] fails with while a host cannot be used; the
@@ -43,6 +44,8 @@ type Options struct {
 	// interval. It grows to eight times that while a host stays lost, but not
 	// above the poll interval.
 	RetryDelay time.Duration
+	// Statistics takes what hosts measure of unikernels; nil asks for none.
+	Statistics StatisticsSink
 	// Dial opens connections to hosts; the default is that of net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -193,6 +196,9 @@ func (p *Pool) poll(h *Host) {
 	ctx, cancel := context.WithCancel(p.run)
 	h.cancel = cancel
 	p.polls.Go(func() { h.loop(ctx) })
+	if sink := p.options.Statistics; sink != nil {
+		p.polls.Go(func() { h.follow(ctx, sink) })
+	}
 }
 
 // Remove forgets the host of an instance.
@@ -204,6 +210,7 @@ func (p *Pool) Remove(instance string) {
 	if h := p.hosts[instance]; h != nil {
 		h.close()
 		delete(p.hosts, instance)
+		metrics.ForgetHost(instance)
 	}
 }
 

@@ -70,6 +70,13 @@ func (s *slots) position(key string) int {
 	return slices.IndexFunc(s.line, func(w waiter) bool { return w.key == key })
 }
 
+// waiting is how many stand in line.
+func (s *slots) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.line)
+}
+
 func (s *slots) free() int { return s.limit - s.used }
 
 // dropAbsent takes those out of the line who never come back for their place,

@@ -16,12 +16,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/metrics"
 	"mollymawk.dev/operator/internal/options"
 )
 
@@ -89,7 +91,10 @@ func newManager(config *rest.Config, o options.Options, log logr.Logger) (ctrl.M
 
 // addParts adds the pool of hosts, the fetcher of images and the reconcilers.
 func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr.Logger) error {
-	pool := hosts.New(hosts.Options{Log: log.WithName("hosts"), MaxCommands: o.HostCommands})
+	pool, err := newPool(o, log)
+	if err != nil {
+		return err
+	}
 	store, err := images.NewStore(o.ImageStore)
 	if err != nil {
 		return err
@@ -107,4 +112,18 @@ func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr
 	return controllers.Setup(ctx, mgr, controllers.Config{
 		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: o.Workers,
 	})
+}
+
+// newPool asks hosts for statistics only when metrics of single unikernels are
+// wanted: a host has one subscriber, who may be somebody else.
+func newPool(o options.Options, log logr.Logger) (*hosts.Pool, error) {
+	poolOptions := hosts.Options{Log: log.WithName("hosts"), MaxCommands: o.HostCommands}
+	if o.UnikernelMetrics > 0 {
+		unikernels := metrics.NewUnikernels(o.UnikernelMetrics)
+		if err := ctrlmetrics.Registry.Register(unikernels); err != nil {
+			return nil, fmt.Errorf("metrics of unikernels: %w", err)
+		}
+		poolOptions.Statistics = unikernels
+	}
+	return hosts.New(poolOptions), nil
 }

@@ -30,6 +30,9 @@ type Options struct {
 	HostCommands int
 	// ShutdownTimeout is how long the end waits for what is under way.
 	ShutdownTimeout time.Duration
+	// UnikernelMetrics is how many unikernels have metrics of their own; 0 asks
+	// hosts for no statistics.
+	UnikernelMetrics int
 	// AllowLoopbackSources lets images come from the operator's own machine.
 	AllowLoopbackSources bool
 }
@@ -61,6 +64,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.Workers, "workers", o.Workers, "objects of a kind that are reconciled at a time")
 	f.IntVar(&o.HostCommands, "host-commands", o.HostCommands, "commands that change something that a host gets at a time")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", o.ShutdownTimeout, "how long the end waits for what is under way")
+	f.IntVar(&o.UnikernelMetrics, "unikernel-metrics", o.UnikernelMetrics, "unikernels that have metrics of their own (CPU, memory, network); hosts are asked for them only when this is above 0")
 	f.BoolVar(&o.AllowLoopbackSources, "allow-loopback-sources", o.AllowLoopbackSources, "let images come from the operator's own machine")
 }
 
@@ -77,6 +81,8 @@ func (o *Options) Validate() error {
 		return errors.New("--workers must be at least 1")
 	case o.HostCommands < 1:
 		return errors.New("--host-commands must be at least 1")
+	case o.UnikernelMetrics < 0:
+		return errors.New("--unikernel-metrics must not be negative")
 	case o.ShutdownTimeout < 0:
 		return errors.New("--shutdown-timeout must not be negative")
 	}

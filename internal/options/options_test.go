@@ -29,12 +29,13 @@ func TestFlags(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for flag, change := range map[string]func(*options.Options){
-		"--namespace":        func(o *options.Options) { o.Namespace = "" },
-		"--image-store":      func(o *options.Options) { o.ImageStore = "" },
-		"--max-image-size":   func(o *options.Options) { o.MaxImageSize = 0 },
-		"--workers":          func(o *options.Options) { o.Workers = 0 },
-		"--host-commands":    func(o *options.Options) { o.HostCommands = -1 },
-		"--shutdown-timeout": func(o *options.Options) { o.ShutdownTimeout = -1 },
+		"--namespace":         func(o *options.Options) { o.Namespace = "" },
+		"--image-store":       func(o *options.Options) { o.ImageStore = "" },
+		"--max-image-size":    func(o *options.Options) { o.MaxImageSize = 0 },
+		"--workers":           func(o *options.Options) { o.Workers = 0 },
+		"--host-commands":     func(o *options.Options) { o.HostCommands = -1 },
+		"--unikernel-metrics": func(o *options.Options) { o.UnikernelMetrics = -1 },
+		"--shutdown-timeout":  func(o *options.Options) { o.ShutdownTimeout = -1 },
 	} {
 		o := options.Default()
 		o.Namespace = "mollymawk-system"
