@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 )
 
@@ -121,6 +122,33 @@ func (f *dataFolder) kubeconfig() string { return filepath.Join(f.path, "kubecon
 func (f *dataFolder) log() string        { return filepath.Join(f.path, "control-plane.log") }
 func (f *dataFolder) pki() string        { return filepath.Join(f.path, "pki") }
 func (f *dataFolder) etcd() string       { return filepath.Join(f.path, "etcd") }
+
+// etcdInitialised is a file that is there once etcd has been ready. A process
+// that is killed before leaves data that etcd can neither use nor make again.
+func (f *dataFolder) etcdInitialised() string { return filepath.Join(f.etcd(), "initialised") }
+
+// discardUnfinished removes the data of an etcd that never was ready, hence
+// holds nothing.
+func (f *dataFolder) discardUnfinished() error {
+	if fileutil.Exist(f.etcdInitialised()) {
+		return nil
+	}
+	if err := os.RemoveAll(filepath.Join(f.etcd(), "member")); err != nil {
+		return fmt.Errorf("removing what an interrupted start left: %w", err)
+	}
+	return nil
+}
+
+// markInitialised says that etcd's data is to be kept from now on.
+func (f *dataFolder) markInitialised() error {
+	if fileutil.Exist(f.etcdInitialised()) {
+		return nil
+	}
+	if err := renameio.WriteFile(f.etcdInitialised(), nil, 0o600); err != nil {
+		return fmt.Errorf("marking etcd's data as complete: %w", err)
+	}
+	return nil
+}
 
 // socket is the path of etcd's unix socket, in a folder only its owner can
 // enter: who reaches it reads every Secret.

@@ -19,6 +19,7 @@
 //	pki/admin.pem        certificate and key of the administrator (group system:masters)
 //	pki/service-account.pem  key that signs service account tokens
 //	etcd/                all Kubernetes objects
+//	etcd/initialised     tells that etcd/ is to be kept; without it etcd starts anew
 //	etcd/client.sock     etcd's socket; in a temporary folder when this path is too long for one
 //
 // The folder survives being killed at any moment: files are replaced

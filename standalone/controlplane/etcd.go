@@ -58,6 +58,9 @@ func startEtcd(ctx context.Context, folder *dataFolder, logger *zap.Logger) (*et
 	if err := os.Remove(folder.socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing etcd's old socket: %w", err)
 	}
+	if err := folder.discardUnfinished(); err != nil {
+		return nil, err
+	}
 	e := &etcdServer{logLevel: zap.NewAtomicLevelAt(zapcore.WarnLevel)}
 	config := etcdConfig(folder, logger.Named("etcd").WithOptions(zap.IncreaseLevel(e.logLevel)))
 	ctx, cancel := context.WithTimeout(ctx, etcdStartLimit)
@@ -76,8 +79,14 @@ func startEtcd(ctx context.Context, folder *dataFolder, logger *zap.Logger) (*et
 	case <-ctx.Done():
 		return nil, fmt.Errorf("starting etcd: %w", context.Cause(ctx))
 	}
-	if err := e.waitReady(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting etcd: %w", err), e.close(ctx))
+	err := e.waitReady(ctx)
+	if err == nil {
+		err = folder.markInitialised()
+	}
+	if err != nil {
+		stopCtx, stop := context.WithTimeout(context.WithoutCancel(ctx), etcdStopLimit)
+		defer stop()
+		return nil, errors.Join(fmt.Errorf("starting etcd: %w", err), e.close(stopCtx))
 	}
 	return e, nil
 }

@@ -178,6 +178,35 @@ func TestKilledDuringFirstStart(t *testing.T) {
 	start(t, Options{DataDir: dir})
 }
 
+// TestUnfinishedEtcdStartsAnew has what a killed process may leave that had not
+// yet written the first entry of etcd's log: with that etcd would never be
+// ready.
+func TestUnfinishedEtcdStartsAnew(t *testing.T) {
+	dir := t.TempDir()
+	server := start(t, Options{DataDir: dir})
+	createConfigMap(t, newClient(t, server.RESTConfig()), "kept")
+	stop(t, server)
+	server = start(t, Options{DataDir: dir})
+	expectConfigMap(t, newClient(t, server.RESTConfig()), "kept")
+	stop(t, server)
+
+	etcd := filepath.Join(dir, "etcd")
+	if err := os.Remove(filepath.Join(etcd, "initialised")); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(etcd, "member", "wal", "*"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("etcd's log: %v, %v", logs, err)
+	}
+	for _, log := range logs {
+		if err := os.Truncate(log, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server = start(t, Options{DataDir: dir})
+	createConfigMap(t, newClient(t, server.RESTConfig()), "kept")
+}
+
 func TestPorts(t *testing.T) {
 	dir := t.TempDir()
 	server := start(t, Options{DataDir: dir})
