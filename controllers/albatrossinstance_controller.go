@@ -173,9 +173,8 @@ type instanceScope struct {
 	// Set by applyPolicies: the host's texts by path.
 	refusals map[string]string
 
-	conditions []metav1.Condition
-	verdict    status.Verdict
-	gone       bool
+	verdict status.Verdict
+	gone    bool
 }
 
 func (s *instanceScope) run(ctx context.Context) outcome.Outcome {

@@ -10,6 +10,8 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -48,7 +50,7 @@ type placement struct {
 	live  client.Reader
 	hosts HostPool
 	// object is changed as the reconcile goes; read is how it was read.
-	object, read client.Object
+	object, read withConditions
 	// kind and resource are its names in keys and for kubectl.
 	kind, resource string
 
@@ -77,9 +79,48 @@ type repair struct {
 	message string
 }
 
-// readyBefore tells whether the present generation of an object was ready.
-func readyBefore(o client.Object, observedGeneration int64, conditions []metav1.Condition) bool {
-	return observedGeneration == o.GetGeneration() && apimeta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady)
+// withConditions is an object whose status has conditions.
+type withConditions interface {
+	client.Object
+	GetConditions() []metav1.Condition
+}
+
+// readyNow tells whether the present generation of an object is ready.
+func readyNow(o withConditions) bool {
+	ready := apimeta.FindStatusCondition(o.GetConditions(), v1alpha1.ConditionReady)
+	return ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == o.GetGeneration()
+}
+
+// scope is the reconcile of one object that has a place on a host.
+type scope interface {
+	// run finds out how things are and changes at most one of them.
+	run(ctx context.Context) outcome.Outcome
+	// conclude puts what was found into the object's status.
+	conclude()
+	// statusChanged tells whether that differs from how the object was read.
+	statusChanged() bool
+	// common is what all kinds have.
+	common() *placement
+}
+
+// reconcileScope runs a reconcile, writes the status at most once, and then tells
+// what was done.
+func reconcileScope(ctx context.Context, s scope, recorder events.EventRecorder, changes *changeClock) (ctrl.Result, error) {
+	end := s.run(ctx)
+	p := s.common()
+	if p.gone {
+		changes.forget(p.read.GetUID())
+		return end.Result()
+	}
+	s.conclude()
+	if s.statusChanged() {
+		if err := status.Patch(ctx, p.client, p.read, p.object); err != nil {
+			return outcome.AfterWriting(err).Result()
+		}
+		announce(recorder, p.object, p.read.GetConditions(), p.object.GetConditions(), v1alpha1.ConditionReady)
+	}
+	p.tell(recorder, changes)
+	return end.Result()
 }
 
 // end keeps the verdict and gives the outcome, so that a step ends in one line.

@@ -16,14 +16,13 @@ import (
 // back to what is declared.
 const reasonDriftRepaired = "DriftRepaired"
 
-// tell counts what a pass has done, once its status is saved. wasReady says
-// whether the present generation was ready before the pass.
-func (p *placement) tell(recorder events.EventRecorder, changes *changeClock, wasReady bool) {
+// tell counts what a pass has done, once its status is saved.
+func (p *placement) tell(recorder events.EventRecorder, changes *changeClock) {
 	if p.repair.action != "" {
 		metrics.DriftRepaired(p.kind, string(p.repair.action))
 		recorder.Eventf(p.object, nil, corev1.EventTypeNormal, reasonDriftRepaired, "Reconcile", "%s", p.repair.message)
 	}
-	if p.unchanged || wasReady {
+	if p.unchanged || readyNow(p.read) {
 		return
 	}
 	begun := changes.begun(p.object.GetUID(), p.object.GetGeneration(), time.Now())

@@ -16,7 +16,6 @@ import (
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/outcome"
-	"mollymawk.dev/operator/internal/status"
 )
 
 // HostPool is where the reconcilers get hosts from.
@@ -77,22 +76,7 @@ func (r *UnikernelReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	s := newUnikernelScope(r, &uk)
-	end := s.run(ctx)
-	if s.gone {
-		r.changes.forget(s.before.UID)
-		return end.Result()
-	}
-	s.conclude()
-	if equality.Semantic.DeepEqual(s.before.Status, uk.Status) {
-		s.tell(r.Recorder, &r.changes, readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions))
-		return end.Result()
-	}
-	if err := status.Patch(ctx, r.Client, s.before, &uk); err != nil {
-		return outcome.AfterWriting(err).Result()
-	}
-	announce(r.Recorder, &uk, s.before.Status.Conditions, uk.Status.Conditions, v1alpha1.ConditionReady)
-	s.tell(r.Recorder, &r.changes, readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions))
-	return end.Result()
+	return reconcileScope(ctx, s, r.Recorder, &r.changes)
 }
 
 // unikernelScope is what one reconcile finds out, from top to bottom.
@@ -122,6 +106,14 @@ func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikerne
 		UnikernelReconciler: r, uk: uk, before: before,
 		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
 	}
+}
+
+// common implements scope.
+func (s *unikernelScope) common() *placement { return &s.placement }
+
+// statusChanged implements scope.
+func (s *unikernelScope) statusChanged() bool {
+	return !equality.Semantic.DeepEqual(s.before.Status, s.uk.Status)
 }
 
 // run goes through the steps until one ends the reconcile.

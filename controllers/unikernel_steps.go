@@ -326,7 +326,7 @@ func (s *unikernelScope) act(ctx context.Context) outcome.Outcome {
 
 // noteRepair remembers a command that a change of the declaration did not ask for.
 func (s *unikernelScope) noteRepair() {
-	if readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions) && s.decision.action != actionRestart && s.decision.action != actionDestroy && !s.restartWasAsked() {
+	if readyNow(s.before) && s.decision.action != actionRestart && s.decision.action != actionDestroy && !s.restartWasAsked() {
 		s.repair = repair{s.decision.action, s.decision.message}
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/outcome"
-	"mollymawk.dev/operator/internal/status"
 )
 
 // volumeKind is the kind's name in the keys of those who wait for something.
@@ -89,22 +88,7 @@ func (r *VolumeReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	s := newVolumeScope(r, &volume)
-	end := s.run(ctx)
-	if s.gone {
-		r.changes.forget(s.before.UID)
-		return end.Result()
-	}
-	s.conclude()
-	if equality.Semantic.DeepEqual(s.before.Status, volume.Status) {
-		s.tell(r.Recorder, &r.changes, readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions))
-		return end.Result()
-	}
-	if err := status.Patch(ctx, r.Client, s.before, &volume); err != nil {
-		return outcome.AfterWriting(err).Result()
-	}
-	announce(r.Recorder, &volume, s.before.Status.Conditions, volume.Status.Conditions, v1alpha1.ConditionReady)
-	s.tell(r.Recorder, &r.changes, readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions))
-	return end.Result()
+	return reconcileScope(ctx, s, r.Recorder, &r.changes)
 }
 
 // volumeScope is what one reconcile finds out, from top to bottom.
@@ -128,6 +112,14 @@ func newVolumeScope(r *VolumeReconciler, volume *v1alpha1.Volume) *volumeScope {
 		VolumeReconciler: r, volume: volume, before: before,
 		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, object: volume, read: before, kind: volumeKind, resource: "volume"},
 	}
+}
+
+// common implements scope.
+func (s *volumeScope) common() *placement { return &s.placement }
+
+// statusChanged implements scope.
+func (s *volumeScope) statusChanged() bool {
+	return !equality.Semantic.DeepEqual(s.before.Status, s.volume.Status)
 }
 
 // run goes through the steps until one ends the reconcile.

@@ -100,7 +100,7 @@ func (s *volumeScope) add(ctx context.Context) outcome.Outcome {
 	if end.Ended() {
 		return end
 	}
-	if readyBefore(s.before, s.before.Status.ObservedGeneration, s.before.Status.Conditions) {
+	if readyNow(s.before) {
 		s.repair = repair{actionAdd, "was gone from the host and was added again"}
 	}
 	s.forgetContent()

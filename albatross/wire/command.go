@@ -441,6 +441,13 @@ func otherCommandName(c Command) string {
 		return "block set"
 	case BlockDump, OldBlockDump:
 		return "block dump"
+	}
+	return streamCommandName(c)
+}
+
+// streamCommandName names the commands for the daemons of consoles and statistics.
+func streamCommandName(c Command) string {
+	switch c.(type) {
 	case ConsoleAdd:
 		return "console add"
 	case ConsoleSubscribe:

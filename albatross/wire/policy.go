@@ -72,13 +72,13 @@ func equalOptional(a, b *int64) bool {
 func (p Policy) Usable() error {
 	switch {
 	case p.Unikernels <= 0:
-		return errors.New("Unusable policy with no unikernels") //nolint:revive,staticcheck // the original's text
+		return errors.New("Unusable policy with no unikernels") //nolint:staticcheck // the original's text
 	case len(p.CPUIDs) == 0:
-		return errors.New("Unusable policy with no CPUids") //nolint:revive,staticcheck // the original's text
+		return errors.New("Unusable policy with no CPUids") //nolint:staticcheck // the original's text
 	case p.Memory <= 16:
-		return fmt.Errorf("Unusable policy with memory %d MB <= 16 MB", p.Memory) //nolint:revive,staticcheck // the original's text
+		return fmt.Errorf("Unusable policy with memory %d MB <= 16 MB", p.Memory) //nolint:staticcheck // the original's text
 	case p.Block != nil && *p.Block < 0:
-		return fmt.Errorf("Unusable policy with block %d MB < 0 MB", *p.Block) //nolint:revive,staticcheck // the original's text
+		return fmt.Errorf("Unusable policy with block %d MB < 0 MB", *p.Block) //nolint:staticcheck // the original's text
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (p Policy) Within(above Policy) error {
 // policy_checks.json, kind fine_with_policy.
 func (p Policy) Allows(a Arguments) error {
 	if surplus := missing(p.CPUIDs, a.CPUIDs); len(surplus) > 0 {
-		return fmt.Errorf("CPUids %s are not allowed by policy (available: %s)", joinInts(surplus), joinInts(sortedSet(p.CPUIDs))) //nolint:revive,staticcheck // the original's text
+		return fmt.Errorf("CPUids %s are not allowed by policy (available: %s)", joinInts(surplus), joinInts(sortedSet(p.CPUIDs))) //nolint:staticcheck // the original's text
 	}
 	if a.Memory > p.Memory {
 		return fmt.Errorf("%d MB memory assigned to unikernel exceeds policy (%dMB)", a.Memory, p.Memory)
@@ -122,7 +122,7 @@ func (p Policy) Allows(a Arguments) error {
 		}
 	}
 	if len(refused) > 0 {
-		return fmt.Errorf("Bridge(s) %s not allowed by policy (available: %s)", //nolint:revive,staticcheck // the original's text
+		return fmt.Errorf("Bridge(s) %s not allowed by policy (available: %s)", //nolint:staticcheck // the original's text
 			strings.Join(refused, ", "), strings.Join(sortedSet(p.Bridges), ", "))
 	}
 	return nil
