@@ -110,7 +110,7 @@ func (p Policy) Within(above Policy) error {
 // policy_checks.json, kind fine_with_policy.
 func (p Policy) Allows(a Arguments) error {
 	if surplus := missing(p.CPUIDs, a.CPUIDs); len(surplus) > 0 {
-		return fmt.Errorf("CPUids %s are not allowed by policy (available: %s)", joinInts(surplus), joinInts(sortedSet(p.CPUIDs))) //nolint:staticcheck // the original's text
+		return fmt.Errorf("CPUids %s are not allowed by policy (available: %s)", joinInts(surplus), joinInts(sortedSet(p.CPUIDs)))
 	}
 	if a.Memory > p.Memory {
 		return fmt.Errorf("%d MB memory assigned to unikernel exceeds policy (%dMB)", a.Memory, p.Memory)
@@ -122,7 +122,7 @@ func (p Policy) Allows(a Arguments) error {
 		}
 	}
 	if len(refused) > 0 {
-		return fmt.Errorf("Bridge(s) %s not allowed by policy (available: %s)", //nolint:staticcheck // the original's text
+		return fmt.Errorf("Bridge(s) %s not allowed by policy (available: %s)",
 			strings.Join(refused, ", "), strings.Join(sortedSet(p.Bridges), ", "))
 	}
 	return nil
