@@ -48,11 +48,8 @@ const (
 	// false to start it.
 	ReasonSuspended = "Suspended"
 	// ReasonPaused is set on Ready when the annotation mollymawk.dev/paused is "true": the operator leaves the object and what is
-	// on the host alone. Remove the annotation to go on.
+	// on the host alone. Ready stays True if it was; else the object is Stalled. Remove the annotation to go on.
 	ReasonPaused = "Paused"
-	// ReasonExited is set on Ready and Running when a unikernel with restartPolicy OnFailure or Never has ended. Set the annotation
-	// mollymawk.dev/restartedAt to start it again.
-	ReasonExited = "Exited"
 )
 
 // Reasons of Reconciling: the operator is working or waiting; the user need do nothing.
@@ -146,6 +143,9 @@ const (
 	// ReasonContentTooLarge is set when the content of a volume does not fit into its size, or an image is above the operator's
 	// limit. Declare a larger volume or a smaller content.
 	ReasonContentTooLarge = "ContentTooLarge"
+	// ReasonExited is set when a unikernel with restartPolicy OnFailure or Never has ended for good; the host does not tell whether
+	// as it was meant to. Set the annotation mollymawk.dev/restartedAt to start it again.
+	ReasonExited = "Exited"
 	// ReasonRefused is set when the host refused the command for good; the message has the host's text. Change what is declared.
 	ReasonRefused = "Refused"
 	// ReasonNotSupported is set when spec uses a field whose feature is not in this version of the operator; the message names the
