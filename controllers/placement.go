@@ -155,6 +155,19 @@ func (p *placement) letGo(ctx context.Context) outcome.Outcome {
 	return outcome.Done()
 }
 
+// checkFinalizer lets a deleted object go that has nothing on a host, or that
+// leaves it there.
+func (p *placement) checkFinalizer(ctx context.Context, policy v1alpha1.DeletionPolicy) outcome.Outcome {
+	if !p.owned() {
+		p.gone = true
+		return outcome.Done()
+	}
+	if policy == v1alpha1.DeletionPolicyOrphan {
+		return p.letGo(ctx)
+	}
+	return outcome.Continue()
+}
+
 // patchFinalizer changes metadata and nothing else. object and read, which is
 // how it was read, go on with the new resource version.
 func patchFinalizer(ctx context.Context, c client.Client, object, read client.Object, change func(client.Object, string) bool) error {

@@ -8,16 +8,8 @@ import (
 	"mollymawk.dev/operator/internal/status"
 )
 
-// checkFinalizer lets an object go that has nothing on a host, or leaves it there.
 func (s *unikernelScope) checkFinalizer(ctx context.Context) outcome.Outcome {
-	if !s.owned() {
-		s.gone = true
-		return outcome.Done()
-	}
-	if s.uk.Spec.DeletionPolicy == v1alpha1.DeletionPolicyOrphan {
-		return s.letGo(ctx)
-	}
-	return outcome.Continue()
+	return s.placement.checkFinalizer(ctx, s.uk.Spec.DeletionPolicy)
 }
 
 // destroyEverywhere ends what runs where it was made, and where it was about to

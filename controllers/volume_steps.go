@@ -196,16 +196,8 @@ func (s *volumeScope) notPopulated(v status.Verdict, end outcome.Outcome) outcom
 	return s.end(v, end)
 }
 
-// checkFinalizer lets an object go that has nothing on a host, or leaves it there.
 func (s *volumeScope) checkFinalizer(ctx context.Context) outcome.Outcome {
-	if !s.owned() {
-		s.gone = true
-		return outcome.Done()
-	}
-	if s.volume.Spec.DeletionPolicy == v1alpha1.DeletionPolicyOrphan {
-		return s.letGo(ctx)
-	}
-	return outcome.Continue()
+	return s.placement.checkFinalizer(ctx, s.volume.Spec.DeletionPolicy)
 }
 
 // find goes by where the volume was made.
