@@ -15,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -25,6 +26,7 @@ import (
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/metrics"
 	"mollymawk.dev/operator/internal/options"
+	"mollymawk.dev/operator/internal/redact"
 )
 
 // leaseName is that of the leader's lease.
@@ -42,11 +44,12 @@ func Scheme() (*runtime.Scheme, error) {
 }
 
 // Run works until the context ends, and then finishes what is under way.
-func Run(ctx context.Context, config *rest.Config, o options.Options, log logr.Logger) error {
+func Run(ctx context.Context, cluster *rest.Config, o options.Options, log logr.Logger) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	mgr, err := newManager(config, o, log)
+	log = redact.Log(log)
+	mgr, err := newManager(cluster, o, log)
 	if err != nil {
 		return err
 	}
@@ -56,14 +59,16 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, log logr.L
 	return mgr.Start(ctx)
 }
 
-func newManager(config *rest.Config, o options.Options, log logr.Logger) (ctrl.Manager, error) {
+func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.Manager, error) {
 	scheme, err := Scheme()
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
+	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
+		// One process may run several operators, one after another.
+		Controller: config.Controller{SkipNameValidation: new(true)},
 		// Secrets are cached from the operator's own namespace only.
 		Cache:                         cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}}}},
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
