@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -260,6 +261,10 @@ func (p *placement) connect(observedGeneration int64) outcome.Outcome {
 		p.hostUnavailable(problem)
 		return p.end(problem, outcome.Done())
 	}
+	if host.Doubtful() {
+		p.unchanged = true
+		return outcome.Wait(doubtInterval)
+	}
 	p.host, p.snapshot = host, host.Snapshot()
 	scope, missing := p.snapshot.Scope(p.at.name.Path)
 	if missing != nil {
@@ -271,6 +276,9 @@ func (p *placement) connect(observedGeneration int64) outcome.Outcome {
 	p.hostAvailable = new(status.Condition(v1alpha1.ConditionHostAvailable, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "connected"))
 	return outcome.Continue()
 }
+
+// doubtInterval is how long the look after an unanswered command is waited for.
+const doubtInterval = time.Second
 
 // lost tells whether the host was found not to answer.
 func (p *placement) lost() bool { return p.host == nil && p.verdict.Status == metav1.ConditionUnknown }

@@ -403,3 +403,30 @@ func openFiles(t *testing.T) int {
 	}
 	return len(open)
 }
+
+// TestDoubt has a command go unanswered: until the next look, which begins by
+// itself, nobody can know what it did. A refusal is an answer.
+func TestDoubt(t *testing.T) {
+	r := newRig(t, hosts.Options{})
+	r.setPolicy("alice", policy(2, 64))
+	h := r.connect()
+	send := func(label string) error {
+		return h.Measure("create", func() error { return r.tryCreate(h, "alice", label, small) })
+	}
+	if err := send("web"); err != nil || h.Doubtful() {
+		t.Fatalf("an answer leaves doubt (%v)", err)
+	}
+	if err := send("web"); err == nil || h.Doubtful() {
+		t.Fatalf("a refusal leaves doubt (%v)", err)
+	}
+	r.Inject(albatrosstest.Fault{Kind: albatrosstest.CutReply, Command: "unikernel create"})
+	lift := r.Inject(albatrosstest.Fault{Kind: albatrosstest.Slow, Command: "block info", Delay: time.Second})
+	if err := send("db"); err == nil || !h.Doubtful() {
+		t.Fatalf("no answer leaves no doubt (%v)", err)
+	}
+	lift()
+	eventually(t, "the doubt is gone without being asked for a look", func() bool { return !h.Doubtful() })
+	if _, ok := h.Snapshot().Unikernels["alice:db"]; !ok {
+		t.Error("the look does not show what the unanswered command did")
+	}
+}

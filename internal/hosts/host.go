@@ -2,8 +2,10 @@ package hosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -48,6 +50,8 @@ type Host struct {
 	cancel context.CancelFunc
 	// poke has the next look begin at once.
 	poke chan struct{}
+	// silence is when the last command went unanswered; nil before the first.
+	silence *atomic.Pointer[time.Time]
 
 	mu    sync.Mutex
 	state State
@@ -67,6 +71,7 @@ func (h *Host) inherit(old *Host) {
 	if h.target.Addr == old.target.Addr {
 		h.state = old.State()
 		h.slots = old.slots
+		h.silence = old.silence
 	}
 }
 
@@ -138,9 +143,32 @@ func (h *Host) Measure(command string, send func() error) error {
 	failure := ""
 	if err != nil {
 		failure = Classify(err).String()
+		h.noteSilence(err)
 	}
 	metrics.Command(h.instance, command, failure, time.Since(began))
 	return err
+}
+
+// noteSilence has the host looked at when a command may have been carried out
+// without an answer.
+func (h *Host) noteSilence(err error) {
+	var failure *albatross.Error
+	if errors.As(err, &failure) && (!failure.Sent || errors.Is(err, albatross.ErrRefused)) {
+		return
+	}
+	h.silence.Store(new(time.Now()))
+	select {
+	case h.poke <- struct{}{}:
+	default: // a look is asked for already
+	}
+}
+
+// Doubtful tells whether a command went unanswered since the last look began.
+// Then the snapshot may not show what it did, and nothing must be repeated before
+// the next one, which is on its way.
+func (h *Host) Doubtful() bool {
+	silence, snapshot := h.silence.Load(), h.Snapshot()
+	return silence != nil && (snapshot == nil || !snapshot.At.After(*silence))
 }
 
 // grant tells those who stand in line that there is a place for them.

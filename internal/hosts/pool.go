@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -186,7 +187,7 @@ func (p *Pool) newHost(instance string, target Target) (*Host, error) {
 	return &Host{
 		pool: p, instance: instance, target: target, client: client, credential: credential,
 		log:    p.options.Log.WithValues("instance", instance),
-		cancel: func() {}, poke: make(chan struct{}, 1), looked: make(chan struct{}),
+		cancel: func() {}, poke: make(chan struct{}, 1), looked: make(chan struct{}), silence: &atomic.Pointer[time.Time]{},
 		slots: newSlots(p.options.MaxCommands),
 	}, nil
 }
