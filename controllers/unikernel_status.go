@@ -112,7 +112,7 @@ func (s *unikernelScope) recordFacts() {
 	st.Memory = new(v1alpha1.FromMiB(info.Memory))
 	st.CPUIDs = cpuIDs(info.CPUIDs)
 	st.NetworkInterfaces, st.BlockDevices = deviceFacts(info)
-	if len(st.History) == 0 { // adopted
+	if s.decision.reason == v1alpha1.ReasonSucceeded { // adopted, or made just before a crash
 		s.recordRevision(v1alpha1.ReasonSucceeded)
 	}
 }
