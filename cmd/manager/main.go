@@ -14,6 +14,7 @@ import (
 
 	"mollymawk.dev/operator/internal/operator"
 	"mollymawk.dev/operator/internal/options"
+	"mollymawk.dev/operator/internal/redact"
 )
 
 func main() {
@@ -38,7 +39,7 @@ func run(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	log := zap.New(zap.UseFlagOptions(&logging))
+	log := redact.Log(zap.New(zap.UseFlagOptions(&logging)))
 	ctrl.SetLogger(log)
 	restConfig, err := config.GetConfig()
 	if err != nil {
