@@ -282,10 +282,16 @@ func crash(t *testing.T, s *story, p *point) {
 	}
 	lift()
 	w.startOperator()
-	if o.GetUID() != "" && isDeletion(s) {
+	// A host may have more of a command than its sender lived to see, and then
+	// goes on with it.
+	w.wait("done with everything", func() (bool, string) {
+		return w.host.ended(s.command, w.hostName(o)) == w.host.Received(s.command, w.hostName(o)), ""
+	})
+	if isDeletion(s) {
 		w.untilGone(o)
 	} else {
 		w.untilReady(o)
+		w.wait("as declared", func() (bool, string) { return s.done(w, o), "" })
 	}
 	s.check(t, w, o)
 	// One before and one after; what fills a volume is preceded by adding it.

@@ -24,8 +24,8 @@ type machine struct {
 
 // ending is the end of a command.
 type ending struct {
-	at            time.Time
-	command, name string
+	at                     time.Time
+	command, name, outcome string
 }
 
 // newHost starts a host that is closed at the end of the test.
@@ -52,8 +52,11 @@ func (*endings) Enabled(_ context.Context, level slog.Level) bool { return level
 func (e *endings) Handle(_ context.Context, r slog.Record) error {
 	end := ending{at: e.machine.now(), command: r.Message}
 	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "name" {
+		switch a.Key {
+		case "name":
 			end.name = a.Value.String()
+		case "outcome":
+			end.outcome = a.Value.String()
 		}
 		return true
 	})
@@ -106,7 +109,7 @@ func (w *world) sentTo(m *machine) []sent {
 	for _, entry := range m.Log() {
 		s := sent{Entry: entry}
 		if i := slices.IndexFunc(ends, func(e ending) bool {
-			return e.command == s.Command && e.name == s.Name.String() && !e.at.Before(s.Time)
+			return e.command == s.Command && e.name == s.Name.String() && e.outcome == s.Outcome && !e.at.Before(s.Time)
 		}); i >= 0 {
 			s.over = ends[i].at
 			ends = slices.Delete(ends, i, i+1)

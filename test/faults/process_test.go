@@ -23,6 +23,7 @@ import (
 	"mollymawk.dev/operator/controllers"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/redact"
 	"mollymawk.dev/operator/internal/testenv"
 )
 
@@ -75,7 +76,7 @@ func (w *world) startOperator() {
 func (p *process) manager(ctx context.Context, access *rest.Config) ctrl.Manager {
 	w := p.w
 	w.Helper()
-	log := funcr.New(w.log.add, funcr.Options{Verbosity: 10})
+	log := redact.Log(funcr.New(w.log.add, funcr.Options{Verbosity: 10}))
 	own := cache.Options{
 		DefaultNamespaces: map[string]cache.Config{w.namespace: {}, w.system: {}},
 		ByObject: map[client.Object]cache.ByObject{
