@@ -114,3 +114,22 @@ func TestUnikernelsAreBounded(t *testing.T) {
 		t.Errorf("the place of one that ended is not free: %v", got)
 	}
 }
+
+// TestAlertsNameMetrics has every metric in the shipped rules exist.
+func TestAlertsNameMetrics(t *testing.T) {
+	everything()
+	known := gathered(t, ctrlmetrics.Registry)
+	text, err := os.ReadFile("../../config/prometheus/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`mollymawk_[a-z_]+`).FindAllString(string(text), -1)
+	if len(named) == 0 {
+		t.Fatal("the rules name no metric")
+	}
+	for _, name := range named {
+		if known[name] == nil {
+			t.Errorf("%s does not exist", name)
+		}
+	}
+}
