@@ -145,7 +145,7 @@ func (m MAC) String() string {
 // for anything else.
 func ParseMAC(s string) (m MAC, ok bool) {
 	hardware, err := net.ParseMAC(s)
-	if err != nil || len(hardware) != len(m) {
+	if err != nil || len(hardware) != len(m) || hardware.String() != strings.ToLower(s) {
 		return m, false
 	}
 	return MAC(hardware), true
