@@ -23,11 +23,13 @@ const MaxChain = 9
 // Credential is what commands are signed with: a host's CA, or an intermediate
 // that the CA delegated a path to.
 type Credential struct {
-	// chain has the issuer of our certificates first; the root is not in it
-	// unless it is the issuer.
+	// chain has the issuer of our certificates first; the root is in it when it
+	// is the issuer or was given.
 	chain []*x509.Certificate
-	key   crypto.Signer
-	path  wire.Path
+	// sent is what of it travels with a command: all but the root, which the host has.
+	sent []*x509.Certificate
+	key  crypto.Signer
+	path wire.Path
 }
 
 // ParseCredential reads PEM: the certificate (for a delegation followed by those
@@ -65,26 +67,20 @@ func (c *Credential) check() error {
 			return fmt.Errorf("certificate %d of the chain is not signed by the one after it: %w", i+1, err)
 		}
 	}
-	if last := len(c.chain) - 1; last > 0 && isRoot(c.chain[last]) {
-		c.chain = c.chain[:last]
+	c.sent = c.chain
+	for last := len(c.sent) - 1; last >= 0 && isRoot(c.sent[last]); last-- {
+		c.chain, c.sent = c.chain[:last+1], c.sent[:last]
 	}
-	return c.readPath()
-}
-
-func isRoot(c *x509.Certificate) bool {
-	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil
-}
-
-func (c *Credential) readPath() error {
-	if isRoot(c.chain[0]) {
-		return nil
-	}
-	path, _, err := intermediates(c.chain)
+	path, _, err := intermediates(c.sent)
 	if err != nil {
 		return fmt.Errorf("delegated certificate: %w", err)
 	}
 	c.path = path
 	return nil
+}
+
+func isRoot(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil
 }
 
 // Path is where the credential's own names begin: the root for a host's CA, else
@@ -111,15 +107,6 @@ func (c *Credential) NotBefore() time.Time {
 		}
 	}
 	return start
-}
-
-// sent gives the credential's certificates that travel with a command: all of a
-// delegation, none of a root, which the host has.
-func (c *Credential) sent() []*x509.Certificate {
-	if isRoot(c.chain[0]) {
-		return nil
-	}
-	return c.chain
 }
 
 // ParseServerCA reads the PEM certificates that a host's own certificate must

@@ -88,7 +88,7 @@ func (m *Minter) Mint(levels []Level, label string, command wire.Command, now ti
 		return tls.Certificate{}, err
 	}
 	chain = append([][]byte{leaf}, chain...)
-	for _, c := range m.credential.sent() {
+	for _, c := range m.credential.sent {
 		chain = append(chain, c.Raw)
 	}
 	return tls.Certificate{Certificate: chain, PrivateKey: m.leafKey}, nil
@@ -112,7 +112,7 @@ func leafName(label string) (string, error) {
 }
 
 func (m *Minter) checkDepth(levels int) error {
-	sent := len(m.credential.sent())
+	sent := len(m.credential.sent)
 	if total := 1 + levels + sent; total > MaxChain {
 		return fmt.Errorf("a chain of %d certificates is too long: a host takes %d, so a path may have %d labels here", total, MaxChain, MaxChain-1-sent)
 	}
