@@ -29,9 +29,9 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 // kinds are the pages of the kinds, with the plural names of these.
 var kinds = map[string]string{
-	"docs/albatrossinstance.md": "albatrossinstances",
-	"docs/unikernel.md":         "unikernels",
-	"docs/volume.md":            "volumes",
+	"docs/spec/albatrossinstance.md": "albatrossinstances",
+	"docs/spec/unikernel.md":         "unikernels",
+	"docs/spec/volume.md":            "volumes",
 }
 
 // TestPagesHaveOneShape demands the same headings, in the same order, on each page of a kind.

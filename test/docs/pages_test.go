@@ -42,11 +42,11 @@ func readPage(t *testing.T, name string) page {
 	return p
 }
 
-// allPages are those at the top and those of the folder docs.
+// allPages are those at the top and those of the folder docs and its folder spec.
 func allPages(t *testing.T) []page {
 	t.Helper()
 	var all []page
-	for _, pattern := range []string{"*.md", "docs/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/spec/*.md"} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
