@@ -9,6 +9,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -49,11 +50,36 @@ func setupInstance(mgr ctrl.Manager, config Config) error {
 		For(&v1alpha1.AlbatrossInstance{}, builder.WithPredicates(declarationChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.onSecret)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.onNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
-		Watches(&v1alpha1.Unikernel{}, handler.EnqueueRequestsFromMapFunc(onUser), builder.WithPredicates(comesOrGoes())).
-		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(onUser), builder.WithPredicates(comesOrGoes())).
-		WatchesRawSource(hostChanges(config.Hosts, changedInstance)).
+		Watches(&v1alpha1.Unikernel{}, soon(onUser), builder.WithPredicates(comesOrGoes())).
+		Watches(&v1alpha1.Volume{}, soon(onUser), builder.WithPredicates(comesOrGoes())).
+		WatchesRawSource(hostChanges(config.Hosts, changedInstance, summaryPause)).
 		WithOptions(config.options()).
 		Complete(r)
+}
+
+// summaryPause is how long what happens to single objects may take to show in
+// the sums of their instance, so that a thousand of them cost a few writes.
+const summaryPause = time.Second
+
+// soon wakes who is concerned after summaryPause, once for all that happens till then.
+func soon(concerned handler.MapFunc) handler.EventHandler {
+	add := func(ctx context.Context, o client.Object, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+		for _, request := range concerned(ctx, o) {
+			queue.AddAfter(request, summaryPause)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+			add(ctx, e.Object, queue)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+			add(ctx, e.ObjectOld, queue)
+			add(ctx, e.ObjectNew, queue)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+			add(ctx, e.Object, queue)
+		},
+	}
 }
 
 // changedInstance wakes an instance when its host was looked at with news.

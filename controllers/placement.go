@@ -356,18 +356,28 @@ func (p *placement) command(ctx context.Context, name action, f func(context.Con
 		return outcome.Wait(lineInterval)
 	}
 	defer release()
-	if current, err := p.isCurrent(ctx); err != nil || !current {
-		p.unchanged = true
-		return outcome.AfterWriting(err).Or(outcome.Again())
-	}
-	if err := p.own(ctx); err != nil {
-		return outcome.AfterWriting(err)
+	if end := p.claim(ctx); end.Ended() {
+		return end
 	}
 	err := p.host.Measure(string(name), func() error { return f(ctx) })
 	if err != nil && hosts.Classify(err) != hosts.Gone {
 		return p.commandFailed(err)
 	}
 	return outcome.Continue()
+}
+
+// claim makes sure that the object is ours and still as the cache had it. To put
+// the finalizer on it shows both, since that fails on any other version of it.
+func (p *placement) claim(ctx context.Context) outcome.Outcome {
+	if !p.owned() {
+		return outcome.AfterWriting(p.own(ctx))
+	}
+	current, err := p.isCurrent(ctx)
+	if err == nil && current {
+		return outcome.Continue()
+	}
+	p.unchanged = true
+	return outcome.AfterWriting(err).Or(outcome.Again())
 }
 
 // isCurrent tells whether the object is still as the cache had it. The cache may

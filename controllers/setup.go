@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -147,7 +148,7 @@ func setupUnikernel(mgr ctrl.Manager, config Config) error {
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(r.onVolume), builder.WithPredicates(readinessChanged())).
-		WatchesRawSource(hostChanges(config.Hosts, r.affected)).
+		WatchesRawSource(hostChanges(config.Hosts, r.affected, 0)).
 		WatchesRawSource(config.Wakeups.source(unikernelKind)).
 		WithOptions(config.options()).
 		Complete(r)
@@ -179,8 +180,9 @@ func (r *UnikernelReconciler) affected(ctx context.Context, c hosts.Change) []ct
 	if !c.All && len(c.Names) == 0 {
 		return requests
 	}
+	labels := labelsOf(c.Names)
 	concerned := func(uk *v1alpha1.Unikernel) bool {
-		return c.All || c.Names[uk.Status.HostName] || uk.Status.HostName == "" || waitsForRoom(uk.Status.Conditions)
+		return c.All || labels[uk.Name] || waitsForRoom(uk.Status.Conditions)
 	}
 	return append(requests, r.list(ctx, concerned, client.MatchingFields{byInstance: c.Instance})...)
 }
@@ -188,6 +190,17 @@ func (r *UnikernelReconciler) affected(ctx context.Context, c hosts.Change) []ct
 func (r *UnikernelReconciler) list(ctx context.Context, concerned func(*v1alpha1.Unikernel) bool, options ...client.ListOption) []ctrl.Request {
 	var all v1alpha1.UnikernelList
 	return listRequests(ctx, r.Client, &all, func() []v1alpha1.Unikernel { return all.Items }, concerned, options...)
+}
+
+// labelsOf gives the last parts of full names, by which those are known too that
+// have no place on a host yet. That a namesake of another tenant is woken does no
+// harm.
+func labelsOf(names map[string]bool) map[string]bool {
+	labels := make(map[string]bool, len(names))
+	for name := range names {
+		labels[name[strings.LastIndexByte(name, ':')+1:]] = true
+	}
+	return labels
 }
 
 // waitsForRoom tells whether the end of another thing on the host may let this

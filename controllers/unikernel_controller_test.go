@@ -383,6 +383,8 @@ func TestRestartOfTheOperator(t *testing.T) {
 	uk := w.newUnikernel("kept")
 	w.create(uk)
 	w.untilReady(uk)
+	instance := v1alpha1.AlbatrossInstance{ObjectMeta: metav1.ObjectMeta{Name: w.instance}}
+	w.until("counted", &instance, func() bool { return instance.Status.Unikernels != nil && *instance.Status.Unikernels == 1 })
 	before := w.host.Mutations("")
 	version := w.versions([]*v1alpha1.Unikernel{uk})
 	looks := w.host.Received("unikernel info", "")

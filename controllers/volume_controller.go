@@ -49,7 +49,7 @@ func setupVolume(mgr ctrl.Manager, config Config) error {
 		For(&v1alpha1.Volume{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
-		WatchesRawSource(hostChanges(config.Hosts, r.affected)).
+		WatchesRawSource(hostChanges(config.Hosts, r.affected, 0)).
 		WatchesRawSource(config.Wakeups.source(volumeKind)).
 		WithOptions(config.options()).
 		Complete(r)
@@ -69,8 +69,9 @@ func (r *VolumeReconciler) affected(ctx context.Context, c hosts.Change) []ctrl.
 	if !c.All && len(c.Names) == 0 {
 		return requests
 	}
+	labels := labelsOf(c.Names)
 	concerned := func(v *v1alpha1.Volume) bool {
-		return c.All || c.Names[v.Status.HostName] || v.Status.HostName == "" || waitsForRoom(v.Status.Conditions)
+		return c.All || labels[v.Name] || waitsForRoom(v.Status.Conditions)
 	}
 	return append(requests, r.list(ctx, concerned, client.MatchingFields{byInstance: c.Instance})...)
 }

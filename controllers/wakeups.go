@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,12 +65,17 @@ func listRequests[T any, P interface {
 	return requests
 }
 
-// hostChanges wakes what affected gives for a change of a host.
-func hostChanges(pool HostPool, affected func(context.Context, hosts.Change) []ctrl.Request) source.Source {
+// hostChanges wakes what affected gives for a change of a host: at once when all
+// of it may have changed, else after a pause that many changes may share.
+func hostChanges(pool HostPool, affected func(context.Context, hosts.Change) []ctrl.Request, pause time.Duration) source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) error {
 		pool.Subscribe(ctx, func(c hosts.Change) {
+			after := pause
+			if c.All {
+				after = 0
+			}
 			for _, request := range affected(ctx, c) {
-				queue.Add(request)
+				queue.AddAfter(request, after)
 			}
 		})
 		return nil

@@ -181,13 +181,22 @@ func (h *Host) grant(keys []string) {
 func (h *Host) loop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		case <-h.poke:
+			// Who asked in a moment's time shares the look. After a pause there is
+			// nothing to wait for.
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Until(last.Add(h.pool.options.LookSpacing))):
+			}
 		}
+		last = time.Now()
 		h.look(ctx)
 		timer.Reset(h.pause())
 	}

@@ -25,6 +25,7 @@ const (
 	DefaultMaxCommands  = 4
 	DefaultProbeTimeout = 4 * time.Second
 	DefaultRetryDelay   = time.Second
+	DefaultLookSpacing  = 100 * time.Millisecond
 )
 
 // failuresToDisconnect in a row make a host lost: with the defaults within 15 s
@@ -45,6 +46,9 @@ type Options struct {
 	// interval. It grows to eight times that while a host stays lost, but not
 	// above the poll interval.
 	RetryDelay time.Duration
+	// LookSpacing is the least time from the beginning of a look to that of one
+	// that is asked for, so that many commands at a time share their looks.
+	LookSpacing time.Duration
 	// Statistics takes what hosts measure of unikernels; nil asks for none.
 	Statistics StatisticsSink
 	// Dial opens connections to hosts; the default is that of net.Dialer.
@@ -60,6 +64,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.RetryDelay == 0 {
 		o.RetryDelay = DefaultRetryDelay
+	}
+	if o.LookSpacing == 0 {
+		o.LookSpacing = DefaultLookSpacing
 	}
 }
 

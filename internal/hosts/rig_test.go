@@ -51,6 +51,9 @@ func newRig(t *testing.T, options hosts.Options) *rig {
 	if options.RetryDelay == 0 {
 		options.RetryDelay = never
 	}
+	if options.LookSpacing == 0 {
+		options.LookSpacing = time.Nanosecond
+	}
 	if options.ProbeTimeout == 0 {
 		options.ProbeTimeout = time.Minute
 	}
