@@ -143,7 +143,8 @@ func TestControlPlaneDiesWithTheTests(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "pid")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestControlPlaneDiesWithTheTests$")
-	cmd.Env = append(os.Environ(), variable+"="+file)
+	// What the killed process cannot remove goes with this test's folder.
+	cmd.Env = append(os.Environ(), variable+"="+file, "TMPDIR="+t.TempDir())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
