@@ -30,8 +30,6 @@ export ALBATROSS_VECTORS ?= $(CURDIR)/albatross/testdata/vectors
 RACE := $(if $(shell command -v "$$(go env CC)" 2>/dev/null),-race)
 
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
-comma := ,
-heading = @printf '\n==> %s\n' $(1)
 
 ##@ General
 
@@ -100,7 +98,7 @@ test: test-race test-standalone test-e2e test-fuzz ## Run all tests.
 
 .PHONY: test-fuzz
 test-fuzz: ## Run each fuzz target for FUZZTIME (30s).
-	$(call heading,'Fuzz targets, $(FUZZTIME) each')
+	@echo; echo '==> Fuzz targets, $(FUZZTIME) each'
 	@FUZZTIME=$(FUZZTIME) hack/fuzz.sh
 
 .PHONY: fuzz
@@ -108,30 +106,32 @@ fuzz: test-fuzz ## The same; FUZZTIME=10m for a long run.
 
 .PHONY: test-race
 test-race: bin/standalone ## Run unit tests, vectors and integration tests of the main module with the race detector.
-	$(call heading,'Unit, vector and integration tests$(if $(RACE), with the race detector,: no C compiler$(comma) so without the race detector)')
+	@echo; echo '==> Unit, vector and integration tests$(if $(RACE), with the race detector,: no C compiler, so without the race detector)'
 	@packages=$$(go list ./... | grep -v /test/e2e); \
 		CGO_ENABLED=$(if $(RACE),1,0) GOFLAGS="$(if $(RACE),$(RACE_GOFLAGS),$(GOFLAGS))" go test $(RACE) -timeout 20m $$packages
 
 .PHONY: test-standalone
 test-standalone: ## Run the tests of the module standalone.
-	$(call heading,'Tests of the control plane (module standalone)')
+	@echo; echo '==> Tests of the control plane (module standalone)'
 	@cd standalone && go test -timeout 20m ./...
 
 .PHONY: test-e2e
 test-e2e: bin/standalone ## Run the demonstration as a user would, also on a real host when ALBATROSS_ADDR and the others are set.
-	$(call heading,'End to end: the demonstration')
+	@echo; echo '==> End to end: the demonstration'
 	@MOLLYMAWK_STANDALONE_BIN=$(CURDIR)/bin/standalone go test -count=1 -timeout 15m ./test/e2e
 
 .PHONY: contract
 contract: ## Run the client's contract and the recorded behaviour, on a real host when ALBATROSS_ADDR and the others are set.
-	$(call heading,'Contract of the client on $(or $(ALBATROSS_ADDR),the simulated host)')
+	@echo; echo '==> Contract of the client on $(or $(ALBATROSS_ADDR),the simulated host)'
 	@go test -count=1 -v -timeout 30m -run '^TestContract$$' ./albatross
-	$(call heading,'Recorded behaviour on $(or $(ALBATROSS_ADDR),the simulated host)')
+	@echo; echo '==> Recorded behaviour on $(or $(ALBATROSS_ADDR),the simulated host)'
 	@go test -count=1 -v -timeout 30m -run '^TestBehaviour$$' ./albatross/albatrosstest
 
 .PHONY: bench
-bench: ## Run the benchmarks. BENCH=regexp chooses among them.
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./albatross/... ./api/...
+bench: bin/manager ## Run the benchmarks, some of which take minutes. BENCH=regexp chooses among them.
+	@packages=$$(git ls-files --cached --others --exclude-standard -- '*_test.go' ':!standalone' | \
+			xargs grep -l '^func Benchmark' | xargs -n 1 dirname | sort -u | sed 's|^|./|'); \
+		MOLLYMAWK_MANAGER_BIN=$(CURDIR)/bin/manager go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $$packages
 
 ##@ Build
 
