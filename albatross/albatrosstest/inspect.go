@@ -9,7 +9,9 @@ import (
 
 // The functions of this file look at a host from inside, for assertions; no
 // command is sent, and none is counted. Paths and names are written as on the
-// wire: "alice", "alice:web"; the root is the empty path.
+// wire: "alice", "alice:web"; the root is the empty path. A name that is none is
+// a mistake of the program: it panics, before any lock is taken, so that the host
+// can still be closed.
 
 func base(path string) wire.Name {
 	p, err := wire.ParsePath(path)
@@ -41,9 +43,10 @@ func (h *Host) Unikernels(path string) []wire.NamedInfo {
 
 // Unikernel gives one that runs.
 func (h *Host) Unikernel(name string) (wire.Info, bool) {
+	n := parsed(name)
 	h.daemon.mu.Lock()
 	defer h.daemon.mu.Unlock()
-	u, ok := h.daemon.unikernels.find(parsed(name))
+	u, ok := h.daemon.unikernels.find(n)
 	if !ok {
 		return wire.Info{}, false
 	}
@@ -64,9 +67,10 @@ func (h *Host) Blocks(path string) []wire.NamedBlock {
 
 // BlockContent reads a block device.
 func (h *Host) BlockContent(name string) ([]byte, error) {
+	n := parsed(name)
 	h.daemon.mu.Lock()
 	defer h.daemon.mu.Unlock()
-	b, ok := h.daemon.blocks.find(parsed(name))
+	b, ok := h.daemon.blocks.find(n)
 	if !ok {
 		return nil, fmt.Errorf("no block device %s", name)
 	}
@@ -82,16 +86,18 @@ func (h *Host) Policies() []wire.NamedPolicy {
 
 // Policy gives the policy in force at a path.
 func (h *Host) Policy(path string) (wire.Policy, bool) {
+	at := base(path)
 	h.daemon.mu.Lock()
 	defer h.daemon.mu.Unlock()
-	return h.daemon.policies.get(base(path).Path)
+	return h.daemon.policies.get(at.Path)
 }
 
 // SetPolicy does what the host's administrator can do on the host itself.
 func (h *Host) SetPolicy(path string, p wire.Policy) error {
+	at := base(path)
 	h.daemon.mu.Lock()
 	defer h.daemon.mu.Unlock()
-	_, err := h.daemon.addPolicy(base(path).Path, p)
+	_, err := h.daemon.addPolicy(at.Path, p)
 	return err
 }
 
@@ -113,8 +119,9 @@ func (h *Host) Print(name, line string) bool {
 }
 
 func (h *Host) withGuest(name string, f func(*guest)) bool {
+	n := parsed(name)
 	h.daemon.mu.Lock()
-	u, ok := h.daemon.unikernels.find(parsed(name))
+	u, ok := h.daemon.unikernels.find(n)
 	h.daemon.mu.Unlock()
 	if ok {
 		f(u.guest)
