@@ -380,6 +380,14 @@ func (p *placement) claim(ctx context.Context) outcome.Outcome {
 	return outcome.AfterWriting(err).Or(outcome.Again())
 }
 
+// exceededBefore tells whether there was no room by the policy. Then the host is
+// asked again only when its snapshot has some: every change of the host wakes
+// those who wait for it.
+func (p *placement) exceededBefore() bool {
+	ready := apimeta.FindStatusCondition(p.read.GetConditions(), v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == v1alpha1.ReasonPolicyExceeded
+}
+
 // isCurrent tells whether the object is still as the cache had it. The cache may
 // lag behind our own last write, by which a restart was done or a volume filled:
 // acting on what it has could do so twice.
@@ -402,7 +410,7 @@ func (p *placement) commandFailed(err error) outcome.Outcome {
 	case hosts.Refused:
 		return p.end(status.Stalled(v1alpha1.ReasonRefused, text), outcome.Wait(stalledInterval))
 	case hosts.Waiting:
-		return p.end(status.Working(v1alpha1.ReasonHostError, text), outcome.Wait(waitingInterval))
+		return p.end(status.Working(v1alpha1.ReasonHostError, text), outcome.Retry(err))
 	}
 	return p.end(status.Working(v1alpha1.ReasonHostError, hosts.Problem(err)), outcome.Retry(err))
 }

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,7 +149,7 @@ func setupUnikernel(mgr ctrl.Manager, config Config) error {
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(r.onVolume), builder.WithPredicates(readinessChanged())).
-		WatchesRawSource(hostChanges(config.Hosts, r.affected, 0)).
+		WatchesRawSource(hostChanges(config.Hosts, r.affected, changePause)).
 		WatchesRawSource(config.Wakeups.source(unikernelKind)).
 		WithOptions(config.options()).
 		Complete(r)
@@ -182,7 +183,7 @@ func (r *UnikernelReconciler) affected(ctx context.Context, c hosts.Change) []ct
 	}
 	labels := labelsOf(c.Names)
 	concerned := func(uk *v1alpha1.Unikernel) bool {
-		return c.All || labels[uk.Name] || waitsForRoom(uk.Status.Conditions)
+		return c.All || labels[uk.Name] || waitsForRoom(uk.Status.Conditions) || waitsForDevice(uk, labels)
 	}
 	return append(requests, r.list(ctx, concerned, client.MatchingFields{byInstance: c.Instance})...)
 }
@@ -191,6 +192,10 @@ func (r *UnikernelReconciler) list(ctx context.Context, concerned func(*v1alpha1
 	var all v1alpha1.UnikernelList
 	return listRequests(ctx, r.Client, &all, func() []v1alpha1.Unikernel { return all.Items }, concerned, options...)
 }
+
+// changePause is how long the news of a look wait. Most are about what we have
+// just done ourselves, and in that time our own writes have reached the cache.
+const changePause = 200 * time.Millisecond
 
 // labelsOf gives the last parts of full names, by which those are known too that
 // have no place on a host yet. That a namesake of another tenant is woken does no
@@ -203,6 +208,18 @@ func labelsOf(names map[string]bool) map[string]bool {
 	return labels
 }
 
+// waitsForDevice tells whether a unikernel that the host did not take is to have
+// one of these block devices.
+func waitsForDevice(uk *v1alpha1.Unikernel, labels map[string]bool) bool {
+	ready := apimeta.FindStatusCondition(uk.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Reason != v1alpha1.ReasonHostError {
+		return false
+	}
+	return slices.ContainsFunc(uk.Spec.BlockDevices, func(b v1alpha1.BlockDevice) bool {
+		return labels[b.HostDevice] || b.VolumeRef != nil && labels[b.VolumeRef.Name]
+	})
+}
+
 // waitsForRoom tells whether the end of another thing on the host may let this
 // one go on.
 func waitsForRoom(conditions []metav1.Condition) bool {
@@ -211,7 +228,7 @@ func waitsForRoom(conditions []metav1.Condition) bool {
 		return false
 	}
 	switch ready.Reason {
-	case v1alpha1.ReasonPolicyExceeded, v1alpha1.ReasonNameTaken, v1alpha1.ReasonHostError, v1alpha1.ReasonInUse, v1alpha1.ReasonMoving:
+	case v1alpha1.ReasonPolicyExceeded, v1alpha1.ReasonInUse, v1alpha1.ReasonMoving:
 		return true
 	}
 	return false

@@ -271,9 +271,9 @@ func compareDevices(field string, manifest, declared []string) (problems []strin
 
 // checkLateRefusals asks before what the host would ask too late, when it has
 // ended the old unikernel already. For a create the host's own refusal does no
-// harm.
+// harm, but one is enough.
 func (s *unikernelScope) checkLateRefusals(context.Context) outcome.Outcome {
-	if !s.decision.action.endsRunning() {
+	if !s.decision.action.endsRunning() && !(s.decision.action == actionCreate && s.exceededBefore()) {
 		return outcome.Continue()
 	}
 	if s.decision.action == actionReconfigure {

@@ -49,7 +49,7 @@ func setupVolume(mgr ctrl.Manager, config Config) error {
 		For(&v1alpha1.Volume{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
-		WatchesRawSource(hostChanges(config.Hosts, r.affected, 0)).
+		WatchesRawSource(hostChanges(config.Hosts, r.affected, changePause)).
 		WatchesRawSource(config.Wakeups.source(volumeKind)).
 		WithOptions(config.options()).
 		Complete(r)

@@ -93,6 +93,9 @@ func (s *volumeScope) act(ctx context.Context) outcome.Outcome {
 
 // add makes the block. One that shall be filled is recorded as made before it is.
 func (s *volumeScope) add(ctx context.Context) outcome.Outcome {
+	if err := s.snapshot.AllowsBlock(s.at.name, s.policy(), v1alpha1.MiB(s.volume.Spec.Size)); err != nil && s.exceededBefore() {
+		return s.end(status.Stalled(v1alpha1.ReasonPolicyExceeded, err.Error()), outcome.Done())
+	}
 	end := s.command(ctx, actionAdd, func(ctx context.Context) error {
 		_, err := s.host.Client().AddBlock(ctx, s.scope, s.at.name.Label, v1alpha1.MiB(s.volume.Spec.Size))
 		return err

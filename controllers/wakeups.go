@@ -65,13 +65,14 @@ func listRequests[T any, P interface {
 	return requests
 }
 
-// hostChanges wakes what affected gives for a change of a host: at once when all
-// of it may have changed, else after a pause that many changes may share.
+// hostChanges wakes what affected gives for a change of a host: after a pause that
+// many changes may share, but at once those who got a place for a command, and
+// when all of the host may have changed.
 func hostChanges(pool HostPool, affected func(context.Context, hosts.Change) []ctrl.Request, pause time.Duration) source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) error {
 		pool.Subscribe(ctx, func(c hosts.Change) {
 			after := pause
-			if c.All {
+			if c.All || len(c.Granted) > 0 {
 				after = 0
 			}
 			for _, request := range affected(ctx, c) {

@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -112,6 +113,24 @@ func differing[T any](names map[string]bool, before, after map[string]T) {
 			names[name] = true
 		}
 	}
+}
+
+// AllowsBlock tells why the policy of a path has no room for another block device
+// of a size in MiB, or gives nil.
+func (s *Snapshot) AllowsBlock(name albatross.Name, policy albatross.Policy, size int64) error {
+	if policy.Block == nil {
+		return errors.New("no block devices are allowed by policy")
+	}
+	var used int64
+	for _, b := range s.Blocks {
+		if b.Name.Path.HasPrefix(name.Path) {
+			used += b.Size
+		}
+	}
+	if size > *policy.Block-used {
+		return fmt.Errorf("block device policy limit of %d MB (used %d MB) would be exceeded by the request (%d MB)", *policy.Block, used, size)
+	}
+	return nil
 }
 
 // Allows tells why the policy of a path has no room for a unikernel with these

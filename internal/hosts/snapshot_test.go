@@ -194,3 +194,29 @@ func TestThreeQueriesALook(t *testing.T) {
 		t.Errorf("20 unikernels: %d queries", got)
 	}
 }
+
+// TestAllowsBlockAgreesWithTheHost compares the answer with the host's own.
+func TestAllowsBlockAgreesWithTheHost(t *testing.T) {
+	r := newRig(t, hosts.Options{})
+	r.setPolicy("alice", policy(2, 64))
+	none := policy(2, 64)
+	none.Block = nil
+	r.setPolicy("bob", none)
+	h := r.connect()
+	for _, tt := range []struct {
+		path, label string
+		size        int64
+		allowed     bool
+	}{{"alice", "a", 11, false}, {"alice", "a", 6, true}, {"alice", "b", 5, false}, {"alice", "b", 4, true}, {"alice", "c", 1, false}, {"bob", "a", 1, false}} {
+		s := r.look(h)
+		name := albatross.Name{Path: albatross.Path{tt.path}, Label: tt.label}
+		scope, _ := s.Scope(name.Path)
+		_, refusal := h.Client().AddBlock(t.Context(), scope, tt.label, tt.size)
+		err := s.AllowsBlock(name, scope[0].Policy, tt.size)
+		if (err == nil) != tt.allowed || (refusal == nil) != tt.allowed {
+			t.Errorf("%s of %d: %v, the host says %v", name, tt.size, err, refusal)
+		} else if err != nil && err.Error() != hosts.Text(refusal) {
+			t.Errorf("%s: %q, the host says %q", name, err, hosts.Text(refusal))
+		}
+	}
+}
