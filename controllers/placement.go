@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -356,14 +357,39 @@ func (p *placement) command(ctx context.Context, name action, f func(context.Con
 		return outcome.Wait(lineInterval)
 	}
 	defer release()
+	ownedBefore := p.owned()
 	if end := p.claim(ctx); end.Ended() {
 		return end
 	}
 	err := p.host.Measure(string(name), func() error { return f(ctx) })
-	if err != nil && hosts.Classify(err) != hosts.Gone {
-		return p.commandFailed(err)
+	switch class := hosts.Classify(err); {
+	case err == nil || class == hosts.Gone:
+		return outcome.Continue()
+	case class == hosts.NameTaken && !ownedBefore:
+		// Somebody was faster: what is there is not ours and must never be taken for it.
+		if disownErr := p.disown(ctx); disownErr != nil {
+			return outcome.AfterWriting(disownErr)
+		}
 	}
-	return outcome.Continue()
+	return p.commandFailed(err)
+}
+
+// disown takes back the finalizer that was put on the object for a command that
+// turned out to be about somebody else's.
+func (p *placement) disown(ctx context.Context) error {
+	always := func(error) bool { return ctx.Err() == nil }
+	return retry.OnError(retry.DefaultBackoff, always, func() error {
+		live := p.object.DeepCopyObject().(client.Object)
+		if err := p.live.Get(ctx, client.ObjectKeyFromObject(p.object), live); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if err := patchFinalizer(ctx, p.client, live, p.read, controllerutil.RemoveFinalizer); err != nil {
+			return err
+		}
+		p.object.SetFinalizers(p.read.GetFinalizers())
+		p.object.SetResourceVersion(p.read.GetResourceVersion())
+		return nil
+	})
 }
 
 // claim makes sure that the object is ours and still as the cache had it. To put

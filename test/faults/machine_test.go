@@ -115,7 +115,7 @@ func (w *world) sentTo(m *machine) []sent {
 			ends = slices.Delete(ends, i, i+1)
 		}
 		for _, kill := range kills {
-			if kill = kill.Add(m.now().Sub(time.Now())); !kill.Before(s.Time) && (s.over.IsZero() || kill.Before(s.over)) {
+			if kill = kill.Add(time.Until(m.now())); !kill.Before(s.Time) && (s.over.IsZero() || kill.Before(s.over)) {
 				s.over = kill
 			}
 		}

@@ -40,7 +40,7 @@ func (w *world) observe() {
 	for list, options := range map[client.ObjectList][]client.ListOption{
 		&v1alpha1.UnikernelList{}:         {client.InNamespace(w.namespace)},
 		&v1alpha1.VolumeList{}:            {client.InNamespace(w.namespace)},
-		&v1alpha1.AlbatrossInstanceList{}: {client.MatchingFields{"metadata.name": w.instance}},
+		&v1alpha1.AlbatrossInstanceList{}: {client.MatchingLabels{worldLabel: w.instance}},
 	} {
 		changes, err := w.Watch(ctx, list, options...)
 		if err != nil {

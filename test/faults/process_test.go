@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -80,12 +81,14 @@ func (p *process) manager(ctx context.Context, access *rest.Config) ctrl.Manager
 	own := cache.Options{
 		DefaultNamespaces: map[string]cache.Config{w.namespace: {}, w.system: {}},
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.AlbatrossInstance{}: {Field: fields.OneTermEqualSelector("metadata.name", w.instance)},
-			&corev1.Namespace{}:           {Field: fields.OneTermEqualSelector("metadata.name", w.namespace)},
+			&v1alpha1.AlbatrossInstance{}: {Label: labels.SelectorFromSet(labels.Set{worldLabel: w.instance})},
 		},
 	}
-	if len(w.otherInstances) > 0 {
-		own.ByObject[&v1alpha1.AlbatrossInstance{}] = cache.ByObject{}
+	if len(w.otherNamespaces) == 0 { // one name is all that a field selector takes
+		own.ByObject[&corev1.Namespace{}] = cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", w.namespace)}
+	}
+	for _, namespace := range w.otherNamespaces {
+		own.DefaultNamespaces[namespace] = cache.Config{}
 	}
 	mgr, err := ctrl.NewManager(access, ctrl.Options{
 		Scheme: w.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"}, Cache: own, Logger: log,

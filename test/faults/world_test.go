@@ -39,6 +39,8 @@ const (
 	probeTimeout = time.Second
 	// canary stands for a secret in the arguments of a unikernel.
 	canary = "canary-d41d8cd98f00b204"
+	// worldLabel is on the instances of a world.
+	worldLabel = "world"
 	// tenantStorage of the declared policy, in MiB.
 	tenantStorage = 100
 )
@@ -64,15 +66,16 @@ type world struct {
 	system string
 	// instance is the name of the AlbatrossInstance for host.
 	instance string
-	// otherInstances are watched by the operator too.
-	otherInstances []string
-	host           *machine
-	machines       []*machine
-	web            *website
-	operator       *process
-	imageDir       string
-	log            *logBuffer
-	seen           *observer
+	// otherNamespaces are watched by the operator too.
+	otherNamespaces []string
+
+	host     *machine
+	machines []*machine
+	web      *website
+	operator *process
+	imageDir string
+	log      *logBuffer
+	seen     *observer
 
 	mu    sync.Mutex
 	kills []time.Time
@@ -103,7 +106,7 @@ func newSilentWorld(t *testing.T, options albatrosstest.Options) *world {
 	w := &world{
 		T: t, WithWatch: c, instance: "host-" + utilrand.String(8), web: newWebsite(t), imageDir: t.TempDir(), log: &logBuffer{},
 	}
-	w.namespace, w.system = testenv.Namespace(t, c), testenv.Namespace(t, c)
+	w.namespace, w.system = w.newNamespace(), w.newNamespace()
 	w.host = w.newHost(options)
 	t.Cleanup(w.checkMachines)
 	t.Cleanup(w.checkTexts)
@@ -134,6 +137,8 @@ func (w *world) cleanUp() {
 		_ = w.Update(ctx, &secrets.Items[i])
 	}
 }
+
+func (w *world) newNamespace() string { return testenv.Namespace(w.T, w.WithWatch) }
 
 func (w *world) killed(at time.Time) {
 	w.mu.Lock()
@@ -266,7 +271,7 @@ func (w *world) newInstance(name string, host *machine) *v1alpha1.AlbatrossInsta
 		w.Fatal(err)
 	}
 	return &v1alpha1.AlbatrossInstance{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{worldLabel: w.instance}},
 		Spec: v1alpha1.AlbatrossInstanceSpec{
 			Endpoint:             v1alpha1.Endpoint{Host: v1alpha1.Host(address), Port: int32(port)},
 			CredentialsSecretRef: v1alpha1.SecretReference{Name: name},
