@@ -273,7 +273,7 @@ func compareDevices(field string, manifest, declared []string) (problems []strin
 // ended the old unikernel already. For a create the host's own refusal does no
 // harm, but one is enough.
 func (s *unikernelScope) checkLateRefusals(context.Context) outcome.Outcome {
-	if !s.decision.action.endsRunning() && !(s.decision.action == actionCreate && s.exceededBefore()) {
+	if !s.decision.action.endsRunning() && (s.decision.action != actionCreate || !s.exceededBefore()) {
 		return outcome.Continue()
 	}
 	if s.decision.action == actionReconfigure {
