@@ -116,7 +116,7 @@ func reconcileScope(ctx context.Context, s scope, recorder events.EventRecorder,
 	}
 	s.conclude()
 	if s.statusChanged() {
-		if err := status.Patch(ctx, p.client, p.read, p.object); err != nil {
+		if err := status.Save(ctx, p.client, p.live, p.read, p.object); err != nil {
 			return outcome.AfterWriting(err).Result()
 		}
 		announce(recorder, p.object, p.read.GetConditions(), p.object.GetConditions(), v1alpha1.ConditionReady)

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/api/v1alpha1"
@@ -128,4 +131,48 @@ func rank(conditionType string) int {
 // when the object is no longer as it was read.
 func Patch(ctx context.Context, c client.Client, before, after client.Object) error {
 	return c.Status().Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+// saveAttempts bounds how often [Save] follows an object that changes.
+const saveAttempts = 10
+
+// Save writes as [Patch] does, and also when somebody changed something else of
+// the object meanwhile, since what was done must not be forgotten for a label. It
+// fails with a conflict when the status itself is another than was read. live
+// reads past the cache.
+func Save(ctx context.Context, c client.Client, live client.Reader, before, after client.Object) error {
+	err := Patch(ctx, c, before, after)
+	for range saveAttempts {
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		current := after.DeepCopyObject().(client.Object)
+		if getErr := live.Get(ctx, client.ObjectKeyFromObject(after), current); getErr != nil {
+			return getErr
+		}
+		next, same, convertErr := onto(current, before, after)
+		if convertErr != nil {
+			return convertErr
+		}
+		if !same {
+			return err
+		}
+		err = Patch(ctx, c, current, next)
+	}
+	return err
+}
+
+// onto gives the current object with the status of after; same tells whether its
+// own is that of before.
+func onto(current, before, after client.Object) (next client.Object, same bool, err error) {
+	var content [3]map[string]any
+	for i, o := range []client.Object{current, before, after} {
+		if content[i], err = runtime.DefaultUnstructuredConverter.ToUnstructured(o); err != nil {
+			return nil, false, err
+		}
+	}
+	same = current.GetUID() == before.GetUID() && equality.Semantic.DeepEqual(content[0]["status"], content[1]["status"])
+	content[0]["status"] = content[2]["status"]
+	next = after.DeepCopyObject().(client.Object)
+	return next, same, runtime.DefaultUnstructuredConverter.FromUnstructured(content[0], next)
 }

@@ -199,7 +199,25 @@ func TestPatchWritesOnlyWhatWasRead(t *testing.T) {
 	}
 	stale := before.DeepCopy()
 	stale.Status.Conditions = status.Merge(nil, status.Lost("HostUnreachable", "").Conditions(), owned, 3, noon)
-	if err := status.Patch(t.Context(), c, before, stale); !apierrors.IsConflict(err) {
-		t.Errorf("a patch of what was read earlier: %v", err)
+	for _, err := range []error{status.Patch(t.Context(), c, before, stale), status.Save(t.Context(), c, c, before, stale)} {
+		if !apierrors.IsConflict(err) {
+			t.Errorf("a patch of what was read earlier: %v", err)
+		}
+	}
+
+	// Somebody else's label is no reason to forget what was found, and stays.
+	before = read()
+	labelled := before.DeepCopy()
+	labelled.Labels = map[string]string{"label": "new"}
+	if err := c.Update(t.Context(), labelled); err != nil {
+		t.Fatal(err)
+	}
+	after = before.DeepCopy()
+	after.Status.Conditions = stale.Status.Conditions
+	if err := status.Save(t.Context(), c, c, before, after); err != nil {
+		t.Fatal(err)
+	}
+	if now := read(); now.Labels["label"] != "new" || len(now.Status.Conditions) != len(stale.Status.Conditions) {
+		t.Errorf("after saving: %+v", now)
 	}
 }
