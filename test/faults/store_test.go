@@ -237,7 +237,9 @@ func TestSecrets(t *testing.T) {
 	uk.Spec.NetworkInterfaces = []v1alpha1.NetworkInterface{{Name: "service"}} // which the image lacks
 	w.create(uk)
 	w.untilReason(uk, v1alpha1.ReasonImageInvalid)
-	change(w, uk, func(uk *v1alpha1.Unikernel) { uk.Spec.NetworkInterfaces, uk.Spec.Memory = nil, new(v1alpha1.FromMiB(1024)) })
+	change(w, uk, func(uk *v1alpha1.Unikernel) {
+		uk.Spec.NetworkInterfaces, uk.Spec.Memory = nil, new(v1alpha1.FromMiB(1024))
+	})
 	w.untilReason(uk, v1alpha1.ReasonPolicyExceeded)
 	change(w, uk, func(uk *v1alpha1.Unikernel) { uk.Spec.Memory = nil })
 	w.untilReady(uk)
