@@ -31,7 +31,7 @@ func setupCredentials(mgr ctrl.Manager, config Config) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("credentials").
 		For(&corev1.Secret{}, builder.WithPredicates(ours)).
-		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.secretOf)).
+		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.secretOf), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(config.options()).
 		Complete(r)
 }

@@ -68,9 +68,8 @@ func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.
 		Scheme: scheme,
 		Logger: log,
 		// One process may run several operators, one after another.
-		Controller: config.Controller{SkipNameValidation: new(true)},
-		// Secrets are cached from the operator's own namespace only.
-		Cache:                         cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}}}},
+		Controller:                    config.Controller{SkipNameValidation: new(true)},
+		Cache:                         cacheOptions(o.Namespace),
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:        o.HealthAddress,
 		PprofBindAddress:              o.PprofAddress,
@@ -92,6 +91,16 @@ func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.
 		}
 		return nil
 	})
+}
+
+// cacheOptions has Secrets cached from the operator's own namespace only, and
+// nothing with the managed fields, which are a fifth of an object and nobody's
+// business here.
+func cacheOptions(namespace string) cache.Options {
+	return cache.Options{
+		ByObject:         map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}}},
+		DefaultTransform: cache.TransformStripManagedFields(),
+	}
 }
 
 // addParts adds the pool of hosts, the fetcher of images and the reconcilers.
