@@ -39,9 +39,11 @@ type point struct {
 	name string
 	// fault has the host fail at the command.
 	fault albatrosstest.Fault
-	// arm sets the fuse, or waits and kills; the command was sent to the host
-	// earlier times before.
+	// arm sets the fuse; the command was sent to the host earlier times before.
+	// The object is not changed any more.
 	arm func(w *world, s *story, o client.Object, earlier int)
+	// strike waits for the moment, and kills, where there is no fuse for it.
+	strike func(w *world, s *story, o client.Object, earlier int)
 }
 
 // writes chooses the write to an object, or to its status.
@@ -85,18 +87,18 @@ var (
 	cutLast       = afterFault("upload cut near its end", albatrosstest.Fault{Kind: albatrosstest.CutUpload, Bytes: imageSize})
 	notCarriedOut = point{
 		name: "received and not carried out", fault: albatrosstest.Fault{Kind: albatrosstest.Slow, Delay: time.Second},
-		arm: func(w *world, s *story, o client.Object, earlier int) {
+		strike: func(w *world, s *story, o client.Object, earlier int) {
 			w.wait("received", func() (bool, string) { return w.host.Received(s.command, w.hostName(o)) > earlier, "" })
 			w.operator.kill()
 		},
 	}
 	uploading = point{
 		name: "in the middle of an upload", fault: albatrosstest.Fault{Kind: albatrosstest.Slow, BytesPerSecond: imageSize},
-		arm: notCarriedOut.arm,
+		strike: notCarriedOut.strike,
 	}
 	noReply = point{
 		name: "carried out, no reply", fault: albatrosstest.Fault{Kind: albatrosstest.NoReply},
-		arm: func(w *world, s *story, o client.Object, earlier int) {
+		strike: func(w *world, s *story, o client.Object, earlier int) {
 			w.wait("carried out", func() (bool, string) {
 				return w.host.Received(s.command, w.hostName(o)) > earlier && s.done(w, o), ""
 			})
@@ -194,7 +196,7 @@ func newArguments(w *world, o client.Object) {
 
 func runsNewImage(w *world, o client.Object) bool {
 	info, ok := w.host.Unikernel(w.hostName(o))
-	return ok && hex.EncodeToString(info.Digest) == string(o.(*v1alpha1.Unikernel).Spec.Image.SHA256)
+	return ok && hex.EncodeToString(info.Digest) == string(w.web.image(w.T, 2).SHA256)
 }
 
 func runsNewArguments(w *world, o client.Object) bool {
@@ -262,18 +264,13 @@ func crash(t *testing.T, s *story, p *point) {
 		p.fault.Command, p.fault.Name = s.command, w.hostName(o)
 		lift = w.host.Inject(p.fault)
 	}
-	killer := make(chan struct{})
-	first := w.operator
-	go func() {
-		defer close(killer)
-		p.arm(w, s, o, earlier)
-	}()
-	if p.waits() {
-		s.begin(w, o)
-		<-killer
-	} else {
-		<-killer
-		s.begin(w, o)
+	first, as := w.operator, o.DeepCopyObject().(client.Object)
+	if p.arm != nil {
+		p.arm(w, s, as, earlier)
+	}
+	s.begin(w, o)
+	if p.strike != nil {
+		p.strike(w, s, as, earlier)
 	}
 	select {
 	case <-first.died:
@@ -308,12 +305,3 @@ func crash(t *testing.T, s *story, p *point) {
 }
 
 func isDeletion(s *story) bool { return s.name == "destroy" || s.name == "remove" }
-
-// waits tells whether arming the point waits for the host and kills.
-func (p *point) waits() bool {
-	switch p.fault.Kind {
-	case albatrosstest.Slow, albatrosstest.NoReply:
-		return true
-	}
-	return false
-}
