@@ -40,8 +40,17 @@ func (w *world) newHost(options albatrosstest.Options) *machine {
 	}
 	options.Log = slog.New(&endings{machine: m})
 	m.Host = albatrosstest.Start(w.T, options)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.machines = append(w.machines, m)
 	return m
+}
+
+// allMachines gives the hosts of a world, also those that are down.
+func (w *world) allMachines() []*machine {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.machines)
 }
 
 // endings is a log handler that takes the lines about commands.
@@ -128,7 +137,7 @@ func (w *world) sentTo(m *machine) []sent {
 // checkMachines looks at everything that every host was sent in a test for what
 // breaks hosts or loses what is on them.
 func (w *world) checkMachines() {
-	for _, m := range w.machines {
+	for _, m := range w.allMachines() {
 		all := w.sentTo(m)
 		for _, s := range all {
 			if problem := harmful(s); problem != "" {

@@ -120,7 +120,7 @@ func (l *logBuffer) String() string {
 func (w *world) checkSecrets(where, text string) {
 	w.Helper()
 	secrets := []string{canary, "PRIVATE KEY"}
-	for _, m := range w.machines {
+	for _, m := range w.allMachines() {
 		for line := range strings.Lines(string(m.Credentials().Key)) {
 			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "--") {
 				secrets = append(secrets, line)

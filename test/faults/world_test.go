@@ -70,15 +70,15 @@ type world struct {
 	otherNamespaces []string
 
 	host     *machine
-	machines []*machine
 	web      *website
 	operator *process
 	imageDir string
 	log      *logBuffer
 	seen     *observer
 
-	mu    sync.Mutex
-	kills []time.Time
+	mu       sync.Mutex
+	machines []*machine
+	kills    []time.Time
 }
 
 // newWorld starts the operator with an instance that is ready.
