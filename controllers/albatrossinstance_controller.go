@@ -27,6 +27,8 @@ import (
 // reports what is on a host.
 type AlbatrossInstanceReconciler struct {
 	client.Client
+	// Live reads past the cache.
+	Live     client.Reader
 	Recorder events.EventRecorder
 	Hosts    *hosts.Pool
 	// Namespace is where the Secrets are.
@@ -44,7 +46,7 @@ type AlbatrossInstanceReconciler struct {
 
 func setupInstance(mgr ctrl.Manager, config Config) error {
 	r := &AlbatrossInstanceReconciler{
-		Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("albatrossinstance"), Hosts: config.Hosts, Namespace: config.Namespace,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("albatrossinstance"), Hosts: config.Hosts, Namespace: config.Namespace,
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.AlbatrossInstance{}, builder.WithPredicates(declarationChanged())).
@@ -175,7 +177,7 @@ func (r *AlbatrossInstanceReconciler) Reconcile(ctx context.Context, request ctr
 	if equality.Semantic.DeepEqual(s.before.Status, instance.Status) {
 		return end.Result()
 	}
-	if err := status.Patch(ctx, r.Client, s.before, &instance); err != nil {
+	if err := status.Save(ctx, r.Client, r.Live, s.before, &instance); err != nil {
 		return outcome.AfterWriting(err).Result()
 	}
 	for _, summary := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionCredentialsValid} {

@@ -40,7 +40,7 @@ func (s *instanceScope) keep(ctx context.Context) outcome.Outcome {
 	if controllerutil.ContainsFinalizer(s.instance, v1alpha1.Finalizer) {
 		return outcome.Continue()
 	}
-	return outcome.AfterWriting(patchFinalizer(ctx, s.Client, s.instance, s.before, controllerutil.AddFinalizer))
+	return outcome.AfterWriting(patchFinalizer(ctx, s.Client, s.Live, s.instance, s.before, controllerutil.AddFinalizer))
 }
 
 // release lets the instance go once no object needs it.
@@ -56,7 +56,7 @@ func (s *instanceScope) release(ctx context.Context) outcome.Outcome {
 	if len(users) == 0 {
 		s.gone = true
 		s.Hosts.Remove(s.instance.Name)
-		if err := patchFinalizer(ctx, s.Client, s.instance, s.before, controllerutil.RemoveFinalizer); err != nil {
+		if err := patchFinalizer(ctx, s.Client, s.Live, s.instance, s.before, controllerutil.RemoveFinalizer); err != nil {
 			return outcome.AfterWriting(err)
 		}
 		return outcome.Done()

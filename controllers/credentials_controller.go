@@ -19,6 +19,8 @@ import (
 // exists: without it what is on the host could never be deleted.
 type CredentialsReconciler struct {
 	client.Client
+	// Live reads past the cache.
+	Live client.Reader
 	// Namespace is where the Secrets are.
 	Namespace string
 }
@@ -26,7 +28,7 @@ type CredentialsReconciler struct {
 // +kubebuilder:rbac:groups="",namespace=system,resources=secrets,verbs=patch
 
 func setupCredentials(mgr ctrl.Manager, config Config) error {
-	r := &CredentialsReconciler{Client: mgr.GetClient(), Namespace: config.Namespace}
+	r := &CredentialsReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: config.Namespace}
 	ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetNamespace() == r.Namespace })
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("credentials").
@@ -57,9 +59,9 @@ func (r *CredentialsReconciler) Reconcile(ctx context.Context, request ctrl.Requ
 	var err error
 	switch {
 	case needed && !kept && secret.DeletionTimestamp.IsZero():
-		err = patchFinalizer(ctx, r.Client, &secret, &secret, controllerutil.AddFinalizer)
+		err = patchFinalizer(ctx, r.Client, r.Live, &secret, &secret, controllerutil.AddFinalizer)
 	case !needed && kept:
-		err = patchFinalizer(ctx, r.Client, &secret, &secret, controllerutil.RemoveFinalizer)
+		err = patchFinalizer(ctx, r.Client, r.Live, &secret, &secret, controllerutil.RemoveFinalizer)
 	}
 	return outcome.AfterWriting(err).Result()
 }

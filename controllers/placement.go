@@ -145,13 +145,13 @@ func (p *placement) own(ctx context.Context) error {
 	if p.owned() {
 		return nil
 	}
-	return patchFinalizer(ctx, p.client, p.object, p.read, controllerutil.AddFinalizer)
+	return patchFinalizer(ctx, p.client, p.live, p.object, p.read, controllerutil.AddFinalizer)
 }
 
 // letGo takes our finalizer away, with which a deleted object goes.
 func (p *placement) letGo(ctx context.Context) outcome.Outcome {
 	p.gone = true
-	if err := patchFinalizer(ctx, p.client, p.object, p.read, controllerutil.RemoveFinalizer); err != nil {
+	if err := patchFinalizer(ctx, p.client, p.live, p.object, p.read, controllerutil.RemoveFinalizer); err != nil {
 		return outcome.AfterWriting(err)
 	}
 	return outcome.Done()
@@ -168,22 +168,6 @@ func (p *placement) checkFinalizer(ctx context.Context, policy v1alpha1.Deletion
 		return p.letGo(ctx)
 	}
 	return outcome.Continue()
-}
-
-// patchFinalizer changes metadata and nothing else. object and read, which is
-// how it was read, go on with the new resource version.
-func patchFinalizer(ctx context.Context, c client.Client, object, read client.Object, change func(client.Object, string) bool) error {
-	patch := client.MergeFromWithOptions(object.DeepCopyObject().(client.Object), client.MergeFromWithOptimisticLock{})
-	changed := object.DeepCopyObject().(client.Object)
-	change(changed, v1alpha1.Finalizer)
-	if err := c.Patch(ctx, changed, patch); err != nil {
-		return err
-	}
-	for _, o := range []client.Object{object, read} {
-		o.SetFinalizers(changed.GetFinalizers())
-		o.SetResourceVersion(changed.GetResourceVersion())
-	}
-	return nil
 }
 
 // resolve finds the instance of that name and the namespace's place on it.
@@ -383,7 +367,7 @@ func (p *placement) disown(ctx context.Context) error {
 		if err := p.live.Get(ctx, client.ObjectKeyFromObject(p.object), live); err != nil {
 			return client.IgnoreNotFound(err)
 		}
-		if err := patchFinalizer(ctx, p.client, live, p.read, controllerutil.RemoveFinalizer); err != nil {
+		if err := patchFinalizer(ctx, p.client, p.live, live, p.read, controllerutil.RemoveFinalizer); err != nil {
 			return err
 		}
 		p.object.SetFinalizers(p.read.GetFinalizers())
@@ -393,7 +377,7 @@ func (p *placement) disown(ctx context.Context) error {
 }
 
 // claim makes sure that the object is ours and still as the cache had it. To put
-// the finalizer on it shows both, since that fails on any other version of it.
+// the finalizer on it shows both, since that fails when it is another to us.
 func (p *placement) claim(ctx context.Context) outcome.Outcome {
 	if !p.owned() {
 		return outcome.AfterWriting(p.own(ctx))
@@ -422,7 +406,7 @@ func (p *placement) isCurrent(ctx context.Context) (bool, error) {
 	if err := p.live.Get(ctx, client.ObjectKeyFromObject(p.object), live); err != nil {
 		return false, err
 	}
-	return live.GetResourceVersion() == p.read.GetResourceVersion(), nil
+	return sameToUs(live, p.read)
 }
 
 // commandFailed says what the host's answer means. What is not known may pass.

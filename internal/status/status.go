@@ -126,22 +126,16 @@ func rank(conditionType string) int {
 	return at
 }
 
-// Patch writes the status of after, which was read as before. The caller has
-// compared the two: at steady state nothing is sent. It fails with a conflict
-// when the object is no longer as it was read.
-func Patch(ctx context.Context, c client.Client, before, after client.Object) error {
-	return c.Status().Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-}
-
 // saveAttempts bounds how often [Save] follows an object that changes.
 const saveAttempts = 10
 
-// Save writes as [Patch] does, and also when somebody changed something else of
-// the object meanwhile, since what was done must not be forgotten for a label. It
-// fails with a conflict when the status itself is another than was read. live
-// reads past the cache.
+// Save writes the status of after, which was read as before. The caller has
+// compared the two: at steady state nothing is sent. It writes also when somebody
+// changed something else of the object meanwhile, since what was done must not be
+// forgotten for a label. It fails with a conflict when the status itself is
+// another than was read. live reads past the cache.
 func Save(ctx context.Context, c client.Client, live client.Reader, before, after client.Object) error {
-	err := Patch(ctx, c, before, after)
+	err := patch(ctx, c, before, after)
 	for range saveAttempts {
 		if !apierrors.IsConflict(err) {
 			return err
@@ -157,22 +151,40 @@ func Save(ctx context.Context, c client.Client, live client.Reader, before, afte
 		if !same {
 			return err
 		}
-		err = Patch(ctx, c, current, next)
+		err = patch(ctx, c, current, next)
 	}
 	return err
+}
+
+func patch(ctx context.Context, c client.Client, before, after client.Object) error {
+	return c.Status().Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+// Same tells whether two versions of one object have the same status.
+func Same(a, b client.Object) (bool, error) {
+	var content [2]map[string]any
+	for i, o := range []client.Object{a, b} {
+		var err error
+		if content[i], err = runtime.DefaultUnstructuredConverter.ToUnstructured(o); err != nil {
+			return false, err
+		}
+	}
+	return a.GetUID() == b.GetUID() && equality.Semantic.DeepEqual(content[0]["status"], content[1]["status"]), nil
 }
 
 // onto gives the current object with the status of after; same tells whether its
 // own is that of before.
 func onto(current, before, after client.Object) (next client.Object, same bool, err error) {
-	var content [3]map[string]any
-	for i, o := range []client.Object{current, before, after} {
+	if same, err = Same(current, before); err != nil {
+		return nil, false, err
+	}
+	var content [2]map[string]any
+	for i, o := range []client.Object{current, after} {
 		if content[i], err = runtime.DefaultUnstructuredConverter.ToUnstructured(o); err != nil {
 			return nil, false, err
 		}
 	}
-	same = current.GetUID() == before.GetUID() && equality.Semantic.DeepEqual(content[0]["status"], content[1]["status"])
-	content[0]["status"] = content[2]["status"]
+	content[0]["status"] = content[1]["status"]
 	next = after.DeepCopyObject().(client.Object)
 	return next, same, runtime.DefaultUnstructuredConverter.FromUnstructured(content[0], next)
 }

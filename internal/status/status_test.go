@@ -174,7 +174,7 @@ func TestMergeLeavesItsInput(t *testing.T) {
 	}
 }
 
-func TestPatchWritesOnlyWhatWasRead(t *testing.T) {
+func TestSaveWritesOnlyWhatWasRead(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
@@ -191,18 +191,16 @@ func TestPatchWritesOnlyWhatWasRead(t *testing.T) {
 	before := read()
 	after := before.DeepCopy()
 	after.Status.Conditions = status.Merge(nil, status.Ready("Succeeded", "running").Conditions(), owned, 3, noon)
-	if err := status.Patch(t.Context(), c, before, after); err != nil {
+	if err := status.Save(t.Context(), c, c, before, after); err != nil {
 		t.Fatal(err)
 	}
 	if broken := statusrules.Check(read()); broken != nil {
-		t.Errorf("after the patch: %q", broken)
+		t.Errorf("after saving: %q", broken)
 	}
 	stale := before.DeepCopy()
 	stale.Status.Conditions = status.Merge(nil, status.Lost("HostUnreachable", "").Conditions(), owned, 3, noon)
-	for _, err := range []error{status.Patch(t.Context(), c, before, stale), status.Save(t.Context(), c, c, before, stale)} {
-		if !apierrors.IsConflict(err) {
-			t.Errorf("a patch of what was read earlier: %v", err)
-		}
+	if err := status.Save(t.Context(), c, c, before, stale); !apierrors.IsConflict(err) {
+		t.Errorf("a status that was read earlier: %v", err)
 	}
 
 	// Somebody else's label is no reason to forget what was found, and stays.
