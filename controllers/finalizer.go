@@ -29,6 +29,7 @@ func patchFinalizer(ctx context.Context, c client.Client, live client.Reader, ob
 		if !apierrors.IsConflict(err) {
 			return err
 		}
+		base = status.Empty(object)
 		if getErr := live.Get(ctx, client.ObjectKeyFromObject(object), base); getErr != nil {
 			return getErr
 		}

@@ -51,6 +51,8 @@ type placement struct {
 	// live reads past the cache.
 	live  client.Reader
 	hosts HostPool
+	// claims are the objects that got our finalizer lately.
+	claims *claims
 	// object is changed as the reconcile goes; read is how it was read.
 	object, read withConditions
 	// kind and resource are its names in keys and for kubectl.
@@ -71,6 +73,8 @@ type placement struct {
 	unchanged bool
 	// gone says that the object is no more.
 	gone bool
+	// vanished says that the object was gone before we let it go.
+	vanished bool
 	// repair is set when the host was not as declared any more.
 	repair repair
 }
@@ -145,15 +149,22 @@ func (p *placement) own(ctx context.Context) error {
 	if p.owned() {
 		return nil
 	}
-	return patchFinalizer(ctx, p.client, p.live, p.object, p.read, controllerutil.AddFinalizer)
+	if err := patchFinalizer(ctx, p.client, p.live, p.object, p.read, controllerutil.AddFinalizer); err != nil {
+		return err
+	}
+	p.claims.add(p.object, time.Now())
+	return nil
 }
 
 // letGo takes our finalizer away, with which a deleted object goes.
 func (p *placement) letGo(ctx context.Context) outcome.Outcome {
 	p.gone = true
-	if err := patchFinalizer(ctx, p.client, p.live, p.object, p.read, controllerutil.RemoveFinalizer); err != nil {
-		return outcome.AfterWriting(err)
+	if !p.vanished {
+		if err := patchFinalizer(ctx, p.client, p.live, p.object, p.read, controllerutil.RemoveFinalizer); err != nil {
+			return outcome.AfterWriting(err)
+		}
 	}
+	p.claims.forget(p.object.GetUID())
 	return outcome.Done()
 }
 
@@ -363,13 +374,14 @@ func (p *placement) command(ctx context.Context, name action, f func(context.Con
 func (p *placement) disown(ctx context.Context) error {
 	always := func(error) bool { return ctx.Err() == nil }
 	return retry.OnError(retry.DefaultBackoff, always, func() error {
-		live := p.object.DeepCopyObject().(client.Object)
+		live := status.Empty(p.object)
 		if err := p.live.Get(ctx, client.ObjectKeyFromObject(p.object), live); err != nil {
 			return client.IgnoreNotFound(err)
 		}
 		if err := patchFinalizer(ctx, p.client, p.live, live, p.read, controllerutil.RemoveFinalizer); err != nil {
 			return err
 		}
+		p.claims.forget(p.object.GetUID())
 		p.object.SetFinalizers(p.read.GetFinalizers())
 		p.object.SetResourceVersion(p.read.GetResourceVersion())
 		return nil
@@ -379,6 +391,9 @@ func (p *placement) disown(ctx context.Context) error {
 // claim makes sure that the object is ours and still as the cache had it. To put
 // the finalizer on it shows both, since that fails when it is another to us.
 func (p *placement) claim(ctx context.Context) outcome.Outcome {
+	if p.vanished {
+		return outcome.Continue()
+	}
 	if !p.owned() {
 		return outcome.AfterWriting(p.own(ctx))
 	}
@@ -402,7 +417,7 @@ func (p *placement) exceededBefore() bool {
 // lag behind our own last write, by which a restart was done or a volume filled:
 // acting on what it has could do so twice.
 func (p *placement) isCurrent(ctx context.Context) (bool, error) {
-	live := p.object.DeepCopyObject().(client.Object)
+	live := status.Empty(p.object)
 	if err := p.live.Get(ctx, client.ObjectKeyFromObject(p.object), live); err != nil {
 		return false, err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/flowcontrol"
@@ -54,6 +55,7 @@ type UnikernelReconciler struct {
 	Now func() time.Time
 
 	changes changeClock
+	claims  claims
 }
 
 // Pauses between attempts to bring back what keeps ending.
@@ -72,8 +74,16 @@ const (
 // the status at most once.
 func (r *UnikernelReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var uk v1alpha1.Unikernel
-	if err := r.Get(ctx, request.NamespacedName, &uk); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	err := r.Get(ctx, request.NamespacedName, &uk)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
+	}
+	if old, ok := r.claims.vanished(request.NamespacedName, uk.UID, time.Now()); ok {
+		s := newUnikernelScope(r, old.(*v1alpha1.Unikernel))
+		return cleanUp(ctx, &s.placement, s.deletionSteps())
+	}
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, nil
 	}
 	s := newUnikernelScope(r, &uk)
 	return reconcileScope(ctx, s, r.Recorder, &r.changes)
@@ -104,7 +114,7 @@ func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikerne
 	before := uk.DeepCopy()
 	return &unikernelScope{
 		UnikernelReconciler: r, uk: uk, before: before,
-		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
+		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
 	}
 }
 
@@ -122,9 +132,13 @@ func (s *unikernelScope) run(ctx context.Context) outcome.Outcome {
 		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.checkVolumes, s.prepareImage, s.checkLateRefusals, s.act,
 	}
 	if !s.uk.DeletionTimestamp.IsZero() {
-		steps = []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.letGo}
+		steps = s.deletionSteps()
 	}
 	return runSteps(ctx, steps)
+}
+
+func (s *unikernelScope) deletionSteps() []func(context.Context) outcome.Outcome {
+	return []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.letGo}
 }
 
 func (s *unikernelScope) now() time.Time { return clock(s.Now) }

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -35,6 +36,7 @@ type VolumeReconciler struct {
 	Now func() time.Time
 
 	changes changeClock
+	claims  claims
 }
 
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=volumes,verbs=get;list;watch;patch
@@ -85,8 +87,16 @@ func (r *VolumeReconciler) list(ctx context.Context, concerned func(*v1alpha1.Vo
 // status at most once.
 func (r *VolumeReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var volume v1alpha1.Volume
-	if err := r.Get(ctx, request.NamespacedName, &volume); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	err := r.Get(ctx, request.NamespacedName, &volume)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
+	}
+	if old, ok := r.claims.vanished(request.NamespacedName, volume.UID, time.Now()); ok {
+		s := newVolumeScope(r, old.(*v1alpha1.Volume))
+		return cleanUp(ctx, &s.placement, s.deletionSteps())
+	}
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, nil
 	}
 	s := newVolumeScope(r, &volume)
 	return reconcileScope(ctx, s, r.Recorder, &r.changes)
@@ -111,7 +121,7 @@ func newVolumeScope(r *VolumeReconciler, volume *v1alpha1.Volume) *volumeScope {
 	before := volume.DeepCopy()
 	return &volumeScope{
 		VolumeReconciler: r, volume: volume, before: before,
-		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, object: volume, read: before, kind: volumeKind, resource: "volume"},
+		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: volume, read: before, kind: volumeKind, resource: "volume"},
 	}
 }
 
@@ -129,9 +139,13 @@ func (s *volumeScope) run(ctx context.Context) outcome.Outcome {
 		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.act,
 	}
 	if !s.volume.DeletionTimestamp.IsZero() {
-		steps = []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.find, s.connect, s.remove, s.letGo}
+		steps = s.deletionSteps()
 	}
 	return runSteps(ctx, steps)
+}
+
+func (s *volumeScope) deletionSteps() []func(context.Context) outcome.Outcome {
+	return []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.find, s.connect, s.remove, s.letGo}
 }
 
 func (s *volumeScope) now() time.Time { return clock(s.Now) }

@@ -70,6 +70,14 @@ func (o Outcome) Or(other Outcome) Outcome {
 	return other
 }
 
+// OrWait comes back after some time where this one would not come back by itself.
+func (o Outcome) OrWait(after time.Duration) Outcome {
+	if o.kind == proceed || o.kind == done {
+		return Wait(after)
+	}
+	return o
+}
+
 // Ended tells whether no further step should run.
 func (o Outcome) Ended() bool { return o.kind != proceed }
 

@@ -5,6 +5,7 @@ package status
 import (
 	"cmp"
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -140,7 +141,7 @@ func Save(ctx context.Context, c client.Client, live client.Reader, before, afte
 		if !apierrors.IsConflict(err) {
 			return err
 		}
-		current := after.DeepCopyObject().(client.Object)
+		current := Empty(after)
 		if getErr := live.Get(ctx, client.ObjectKeyFromObject(after), current); getErr != nil {
 			return getErr
 		}
@@ -158,6 +159,12 @@ func Save(ctx context.Context, c client.Client, live client.Reader, before, afte
 
 func patch(ctx context.Context, c client.Client, before, after client.Object) error {
 	return c.Status().Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+// Empty gives an empty object of the same kind, to read into: what the API server
+// leaves out stays as it was in one that is not empty.
+func Empty(o client.Object) client.Object {
+	return reflect.New(reflect.TypeOf(o).Elem()).Interface().(client.Object)
 }
 
 // Same tells whether two versions of one object have the same status.

@@ -123,7 +123,7 @@ func TestCreatedAndDeleted(t *testing.T) {
 		w.delete(v)
 		w.untilGone(uk)
 		w.untilGone(v)
-		w.nothingLeft()
+		w.untilNothingLeft()
 	}
 	// Nothing arrives later either: the operator has looked since.
 	instance := w.theInstance()
@@ -131,6 +131,27 @@ func TestCreatedAndDeleted(t *testing.T) {
 		return instance.Status.Unowned == nil && instance.Status.Unikernels != nil && *instance.Status.Unikernels == 0
 	})
 	w.nothingLeft()
+}
+
+// TestVanished has objects disappear while the command for them is carried out,
+// as an API server has it that was asked to delete an object just before it got
+// our finalizer.
+func TestVanished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for command, o := range map[string]client.Object{"unikernel create": w.newUnikernel("uk"), "block add": w.newVolume("vol", 1)} {
+		w.host.Inject(albatrosstest.Fault{Kind: albatrosstest.Slow, Command: command, Delay: 500 * time.Millisecond, Times: 1})
+		w.create(o)
+		w.wait("sent", func() (bool, string) { return w.host.Received(command, w.hostName(o)) > 0, describe(o) })
+		if err := w.Patch(t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+			t.Fatal(err)
+		}
+		w.delete(o)
+		w.untilGone(o)
+		before := w.host.Mutations(w.hostName(o))
+		w.wait("cleaned up", func() (bool, string) { return w.host.Mutations(w.hostName(o)) > before, "" })
+		w.untilNothingLeft()
+	}
 }
 
 // TestNamespaceDeletedWhileTheHostIsDown frees at once what is to be orphaned and

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -315,6 +316,15 @@ func (w *world) nothingLeft() {
 	if unikernels, blocks := w.host.Unikernels(w.namespace), w.host.Blocks(w.namespace); len(unikernels)+len(blocks) != 0 {
 		w.Errorf("left on the host: %v %v", unikernels, blocks)
 	}
+}
+
+// untilNothingLeft waits until nothing of the world is on its host.
+func (w *world) untilNothingLeft() {
+	w.Helper()
+	w.wait("empty", func() (bool, string) {
+		unikernels, blocks := w.host.Unikernels(w.namespace), w.host.Blocks(w.namespace)
+		return len(unikernels)+len(blocks) == 0, fmt.Sprintf("on the host: %v %v", unikernels, blocks)
+	})
 }
 
 // imageSize is that of what images are filled with, so that an upload can be cut
