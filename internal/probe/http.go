@@ -1,8 +1,11 @@
 package probe
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -38,18 +41,10 @@ func (c *checker) http(ctx context.Context, spec *HTTP) error {
 	return nil
 }
 
-// client makes one for a single probe. That keeps its connections within the
-// context: a transport that is shared goes on dialing when the request has ended.
+// client makes one for a single probe.
 func (c *checker) client(ctx context.Context, spec *HTTP) *http.Client {
 	return &http.Client{
-		Transport: &http.Transport{
-			DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
-				return c.open(ctx, network, address)
-			},
-			DisableKeepAlives:      true,
-			DisableCompression:     true,
-			MaxResponseHeaderBytes: maxHeader,
-		},
+		Transport: roundTripper(func(request *http.Request) (*http.Response, error) { return c.roundTrip(ctx, request) }),
 		CheckRedirect: func(request *http.Request, via []*http.Request) error {
 			if len(spec.Statuses) > 0 && spec.expects(request.Response.StatusCode) {
 				return http.ErrUseLastResponse
@@ -63,6 +58,64 @@ func (c *checker) client(ctx context.Context, spec *HTTP) *http.Client {
 			return checkRedirect(via[0].URL, request.URL)
 		},
 	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
+
+// roundTrip asks once, over a connection that is closed when the header of the
+// answer is there. That of net/http does more than a probe needs and not all of
+// what it must: it goes on dialing when a request has ended, and writes to the log
+// what a server sends unasked.
+func (c *checker) roundTrip(ctx context.Context, request *http.Request) (*http.Response, error) {
+	conn, err := c.open(ctx, "tcp", dialAddress(request.URL))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if request.URL.Scheme == "https" {
+		secure := tls.Client(conn, &tls.Config{ServerName: request.URL.Hostname(), MinVersion: tls.VersionTLS12})
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		conn = secure
+	}
+	request = request.Clone(ctx)
+	request.Close = true
+	if err := request.Write(conn); err != nil {
+		return nil, err
+	}
+	return readHeader(conn, request)
+}
+
+// readHeader gives an answer without its body.
+func readHeader(conn io.Reader, request *http.Request) (*http.Response, error) {
+	limited := &io.LimitedReader{R: conn, N: maxHeader}
+	reader := bufio.NewReader(limited)
+	for {
+		response, err := http.ReadResponse(reader, request)
+		switch {
+		case err != nil && limited.N <= 0:
+			return nil, errGarbled
+		case err != nil:
+			return nil, err
+		case response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols:
+			response.Body = http.NoBody
+			return response, nil
+		}
+		// What is below 200 announces an answer.
+	}
+}
+
+// dialAddress gives host:port of an address.
+func dialAddress(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // checkRedirect refuses to be led away.
