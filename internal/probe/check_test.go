@@ -67,6 +67,16 @@ func webServer(t *testing.T, handler http.HandlerFunc) string {
 	return server.URL
 }
 
+// secureServer starts one with a certificate and gives its address.
+func secureServer(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = discardLog()
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
 // rawServer sends each that connects the same bytes and hangs up.
 func rawServer(t *testing.T, answer string) string {
 	t.Helper()
@@ -248,6 +258,20 @@ func TestHTTPRedirects(t *testing.T) {
 	}
 }
 
+func TestHTTPS(t *testing.T) {
+	secure := secureServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Proto != "HTTP/1.1" || r.URL.Path == "/bad" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	expect(t, Spec{HTTP: &HTTP{URL: secure}}, patience, "")
+	expect(t, Spec{HTTP: &HTTP{URL: secure + "/bad"}}, patience, "http: status 500, expected 200 to 299")
+	plain := webServer(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, secure+"/good", http.StatusPermanentRedirect)
+	})
+	expect(t, Spec{HTTP: &HTTP{URL: plain}}, patience, "")
+}
+
 func TestHTTPBodyIsNotRead(t *testing.T) {
 	broken := make(chan struct{})
 	base := webServer(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -268,10 +292,8 @@ func TestHTTPBodyIsNotRead(t *testing.T) {
 }
 
 func TestHTTPBadServers(t *testing.T) {
-	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
-	untrusted.Config.ErrorLog = discardLog()
-	untrusted.StartTLS()
-	t.Cleanup(untrusted.Close)
+	// Its certificate is for 127.0.0.1, and not for localhost.
+	untrusted := strings.Replace(secureServer(t, func(http.ResponseWriter, *http.Request) {}), "127.0.0.1", "localhost", 1)
 	plain := webServer(t, func(http.ResponseWriter, *http.Request) {})
 	old := httptest.NewUnstartedServer(http.NotFoundHandler())
 	old.Config.ErrorLog = discardLog()
@@ -296,7 +318,7 @@ func TestHTTPBadServers(t *testing.T) {
 		{"another protocol", "http://" + rawServer(t, "HTTP/1.1 101 Switching Protocols\r\n\r\n"), patience, "http: status 101, expected 200 to 299"},
 		{"a short body", "http://" + rawServer(t, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"), patience, ""},
 		{"an unknown host", "http://web.invalid/", patience, "http: unknown host"},
-		{"an untrusted certificate", untrusted.URL, patience, "http: certificate not trusted"},
+		{"an untrusted certificate", untrusted, patience, "http: certificate not trusted"},
 		{"no TLS", strings.Replace(plain, "http:", "https:", 1), patience, "http: the server does not speak TLS"},
 		{"old TLS", old.URL, patience, "http: no common version or cipher of TLS"},
 		{"no address", "http://", patience, "http: not an http or https address"},

@@ -2,10 +2,14 @@ package probe
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +21,36 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain has the tests trust the certificate of servers of httptest.
+func TestMain(m *testing.M) {
+	code, err := withTrust(m.Run)
+	if err == nil && code == 0 {
+		err = goleak.Find()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withTrust(run func() int) (code int, err error) {
+	folder, err := os.MkdirTemp("", "probe-test")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(folder)
+	server := httptest.NewTLSServer(nil)
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	server.Close()
+	file := filepath.Join(folder, "ca.pem")
+	// The system's authorities are read once, when the first certificate is checked.
+	err = errors.Join(os.WriteFile(file, certificate, 0o600), os.Setenv("SSL_CERT_FILE", file), os.Setenv("SSL_CERT_DIR", folder))
+	if err != nil {
+		return 1, err
+	}
+	return run(), nil
+}
 
 // errSilent is what a peer fails with that never answers.
 var errSilent = errors.New("silent")
