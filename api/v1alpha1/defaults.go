@@ -22,6 +22,16 @@ const (
 	DefaultStartupPriority int32 = 50
 	// DefaultBuildServer is the build server of a BuildSource.
 	DefaultBuildServer = "https://builds.robur.coop"
+	// DefaultProbePeriod is the time between two probes.
+	DefaultProbePeriod = 10 * time.Second
+	// DefaultProbeTimeout is how long one probe may take.
+	DefaultProbeTimeout = 5 * time.Second
+	// DefaultSuccessThreshold is how many probes in a row must succeed.
+	DefaultSuccessThreshold int32 = 1
+	// DefaultFailureThreshold is how many probes in a row must fail.
+	DefaultFailureThreshold int32 = 3
+	// DefaultDNSPort is the port of a name server.
+	DefaultDNSPort int32 = 53
 )
 
 const bytesPerMiB = 1 << 20
@@ -100,4 +110,52 @@ func (s *UnikernelSpec) CPUIDsFor(name string, allowed, running []CPUID) []CPUID
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
 	return []CPUID{sorted[int(h.Sum32()%uint32(len(sorted)))]} //nolint:gosec // a list of CPUs is short
+}
+
+// PeriodOrDefault gives the time between two probes.
+func (p *Probe) PeriodOrDefault() time.Duration {
+	if p.Period == nil {
+		return DefaultProbePeriod
+	}
+	return p.Period.Duration
+}
+
+// TimeoutOrDefault gives how long one probe may take.
+func (p *Probe) TimeoutOrDefault() time.Duration {
+	if p.Timeout == nil {
+		return DefaultProbeTimeout
+	}
+	return p.Timeout.Duration
+}
+
+// SuccessThresholdOrDefault gives how many probes in a row must succeed.
+func (p *Probe) SuccessThresholdOrDefault() int32 {
+	if p.SuccessThreshold == 0 {
+		return DefaultSuccessThreshold
+	}
+	return p.SuccessThreshold
+}
+
+// FailureThresholdOrDefault gives how many probes in a row must fail.
+func (p *Probe) FailureThresholdOrDefault() int32 {
+	if p.FailureThreshold == 0 {
+		return DefaultFailureThreshold
+	}
+	return p.FailureThreshold
+}
+
+// PortOrDefault gives the port of the name server.
+func (p *DNSProbe) PortOrDefault() int32 {
+	if p.Port == 0 {
+		return DefaultDNSPort
+	}
+	return p.Port
+}
+
+// RecordTypeOrDefault gives the type of the records that are asked for.
+func (p *DNSProbe) RecordTypeOrDefault() DNSRecordType {
+	if p.RecordType == "" {
+		return DNSRecordA
+	}
+	return p.RecordType
 }
