@@ -114,7 +114,7 @@ func (d *download) ask(ctx context.Context) (*http.Response, error) {
 	}
 	request.Header.Set("User-Agent", userAgent)
 	if d.at > 0 {
-		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.at))
+		request.Header.Set("Range", d.rest())
 		if d.validator != "" {
 			request.Header.Set("If-Range", d.validator)
 		}
@@ -124,6 +124,15 @@ func (d *download) ask(ctx context.Context) (*http.Response, error) {
 		return nil, networkError(ctx, err)
 	}
 	return response, nil
+}
+
+// rest is the range that did not come yet. Some servers do not understand one
+// without an end.
+func (d *download) rest() string {
+	if d.total < 0 {
+		return fmt.Sprintf("bytes=%d-", d.at)
+	}
+	return fmt.Sprintf("bytes=%d-%d", d.at, d.total-1)
 }
 
 // accept looks whether an answer is what was asked for.
@@ -150,10 +159,11 @@ func (d *download) accept(response *http.Response) error {
 
 // acceptRest wants just the rest of the same content.
 func (d *download) acceptRest(response *http.Response) error {
+	tag := validator(response.Header)
 	switch response.StatusCode {
 	case http.StatusPartialContent:
 	case http.StatusOK:
-		if d.validator != "" && validator(response.Header) != d.validator {
+		if d.validator != "" && tag != d.validator {
 			return errChanged
 		}
 		return errNoResume
@@ -162,18 +172,30 @@ func (d *download) acceptRest(response *http.Response) error {
 	default:
 		return statusError(response.StatusCode)
 	}
-	var first, last, total int64
-	text := response.Header.Get("Content-Range")
-	if n, err := fmt.Sscanf(strings.Replace(text, "/*", "/-1", 1), "bytes %d-%d/%d", &first, &last, &total); n != 3 || err != nil || first != d.at || last < first {
+	first, total, ok := contentRange(response.Header.Get("Content-Range"))
+	if !ok || first != d.at {
 		return errNoResume
 	}
-	if d.total >= 0 && total >= 0 && total != d.total || total >= 0 && last >= total {
+	if d.total >= 0 && total >= 0 && total != d.total {
 		return errChanged
 	}
-	if tag := response.Header.Get("ETag"); !d.what.immutable && strings.HasPrefix(d.validator, `"`) && tag != "" && tag != d.validator {
+	// The server should have looked itself.
+	if !d.what.immutable && strings.HasPrefix(tag, `"`) && tag != d.validator {
 		return errChanged
 	}
 	return nil
+}
+
+// contentRange reads the header of that name: where a part begins, and how long
+// the whole is, or unknownSize.
+func contentRange(text string) (first, total int64, ok bool) {
+	var last int64
+	text, unknown := strings.CutSuffix(text, "/*")
+	if unknown {
+		text += fmt.Sprintf("/%d", unknownSize)
+	}
+	n, err := fmt.Sscanf(text, "bytes %d-%d/%d", &first, &last, &total)
+	return first, total, err == nil && n == 3 && first >= 0 && last >= first && (total > last || unknown)
 }
 
 // validator gives what can be relied on to change with the content: a strong
@@ -205,13 +227,12 @@ func (d *download) Read(p []byte) (int, error) {
 		d.at += int64(n)
 		d.lately += int64(n)
 		switch {
-		case errors.Is(err, io.EOF):
-			if d.total < 0 || d.at >= d.total {
-				return n, io.EOF
-			}
-			err = errBrokeOff
 		case err == nil:
 			return n, nil
+		case d.total >= 0 && d.at >= d.total, d.total < 0 && errors.Is(err, io.EOF):
+			return n, io.EOF
+		case errors.Is(err, io.EOF):
+			err = errBrokeOff
 		}
 		d.broken = err
 		if n > 0 {
