@@ -137,7 +137,7 @@ func (f *Fetcher) fetchBinary(ctx context.Context, source Source, answer buildAn
 
 // askBuild asks for the description of a build.
 func (f *Fetcher) askBuild(ctx context.Context, address string) (answer buildAnswer, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, questionDeadline, errSlow)
+	ctx, cancel := f.forQuestion(ctx)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil || request.URL.Host == "" {

@@ -219,7 +219,18 @@ func (f *Fetcher) fetch(ctx context.Context, source Source) (Blob, error) {
 }
 
 func (f *Fetcher) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, f.options.Deadline, fmt.Errorf("not complete after %s", f.options.Deadline))
+	return within(ctx, f.options.Deadline)
+}
+
+// questionDeadline is for what is asked before the content itself.
+const questionDeadline = time.Minute
+
+func (f *Fetcher) forQuestion(ctx context.Context) (context.Context, context.CancelFunc) {
+	return within(ctx, min(questionDeadline, f.options.Deadline))
+}
+
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("not complete after %s", limit))
 }
 
 // download keeps content and remembers which source it is from. Without a digest

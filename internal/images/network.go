@@ -71,6 +71,8 @@ func networkError(ctx context.Context, err error) error {
 		return code // connection refused, no route to host, …
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return errors.New("the server speaks plain http where https is asked for")
+	case errors.Is(err, errPlainHTTP):
+		return errPlainHTTP
 	}
 	return errNotUnderstood
 }

@@ -11,7 +11,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -24,9 +23,6 @@ import (
 // titleAnnotation is where tools keep the name of the file that a layer was.
 const titleAnnotation = "org.opencontainers.image.title"
 
-// questionDeadline is for everything that is asked before the content itself.
-const questionDeadline = time.Minute
-
 // maxManifest is how large an answer of a registry that is no layer may be; the
 // specification has registries accept manifests of up to this size.
 const maxManifest = 4 << 20
@@ -34,7 +30,6 @@ const maxManifest = 4 << 20
 var (
 	errTooMuch   = fmt.Errorf("%w: the registry's answer has more than %d bytes", ErrTooLarge, maxManifest)
 	errPlainHTTP = fmt.Errorf("%w: plain http is used with insecure only", ErrForbidden)
-	errSlow      = fmt.Errorf("no complete answer within %s", questionDeadline)
 )
 
 // registry is a connection to a repository of an OCI registry.
@@ -71,8 +66,6 @@ func (f *Fetcher) openRegistry(ctx context.Context, oci OCI) (*registry, error) 
 	}
 	client := f.options.Egress.Client(config)
 	plain := &registryTransport{inner: client.Transport, insecure: oci.Insecure}
-	ctx, cancel := context.WithTimeoutCause(ctx, questionDeadline, errSlow)
-	defer cancel()
 	repository := reference.Context()
 	authorized, err := transport.NewWithContext(ctx, repository.Registry, oci.authenticator(), plain, []string{repository.Scope(transport.PullScope)})
 	if err != nil {
@@ -157,16 +150,12 @@ func registryError(ctx context.Context, err error) error {
 		return statusError(status.StatusCode)
 	case errors.Is(err, errTooMuch):
 		return errTooMuch
-	case errors.Is(err, errPlainHTTP):
-		return errPlainHTTP
 	}
 	return known
 }
 
 // layer finds the one that is meant, without fetching it.
 func (r *registry) layer(ctx context.Context, oci OCI) (layer, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, questionDeadline, errSlow)
-	defer cancel()
 	digest, raw, kind, err := r.manifest(ctx, r.reference)
 	if err == nil && kind.IsIndex() {
 		if digest, err = onlyEntry(r.reference.Context(), raw); err == nil {
@@ -226,6 +215,8 @@ func choose(layers []v1.Descriptor, oci OCI) (v1.Descriptor, error) {
 	}
 	wanted := wantedLayer(oci)
 	switch {
+	case len(layers) == 0:
+		return v1.Descriptor{}, fmt.Errorf("%w: the artifact has no layers", ErrNotFound)
 	case len(found) == 0:
 		return v1.Descriptor{}, fmt.Errorf("%w: none of the artifact's %d layers%s", ErrNotFound, len(layers), wanted)
 	case len(found) > 1 && wanted == "":
@@ -252,6 +243,8 @@ func wantedLayer(oci OCI) string {
 
 // findLayer opens the registry and finds the layer that a source means.
 func (f *Fetcher) findLayer(ctx context.Context, source Source) (*registry, layer, error) {
+	ctx, cancel := f.forQuestion(ctx)
+	defer cancel()
 	r, err := f.openRegistry(ctx, source.OCI)
 	if err != nil {
 		return nil, layer{}, fmt.Errorf("%s: %w", source, err)
