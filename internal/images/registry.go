@@ -142,16 +142,15 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 // says.
 func registryError(ctx context.Context, err error) error {
 	var status *transport.Error
-	known := networkError(ctx, err)
 	switch {
-	case !errors.Is(known, errNotUnderstood):
-		return known
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	case errors.As(err, &status):
 		return statusError(status.StatusCode)
 	case errors.Is(err, errTooMuch):
 		return errTooMuch
 	}
-	return known
+	return networkError(ctx, err)
 }
 
 // layer finds the one that is meant, without fetching it.
