@@ -2,7 +2,6 @@ package images
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -119,14 +118,12 @@ func (s Source) shared() Source {
 	return s
 }
 
-// Provenance stands for a source and the credentials that it was asked with. It
-// is known to whom they are known, so content may be given to whoever names the
-// same source in the same way as the one for whom it was fetched.
-type Provenance string
-
 // UploadedFor is the provenance of what is uploaded for a namespace.
 func UploadedFor(namespace string) Provenance { return provenance("upload", namespace) }
 
+// provenance is known to whom the source and its credentials are known, so content
+// may be given to whoever names the same source in the same way as the one for
+// whom it was fetched.
 func (s Source) provenance() Provenance {
 	switch {
 	case s.Stored:
@@ -146,6 +143,5 @@ func provenance(parts ...string) Provenance {
 	if err != nil {
 		panic(err) // texts can always be encoded
 	}
-	sum := sha256.Sum256(text)
-	return Provenance(hex.EncodeToString(sum[:]))
+	return sha256.Sum256(text)
 }

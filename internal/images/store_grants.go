@@ -12,11 +12,18 @@ import (
 	"path/filepath"
 )
 
+// Provenance stands for a source together with the credentials that it was asked
+// with. It is a SHA-256, so it tells neither.
+type Provenance [sha256.Size]byte
+
+// String is how the store names it.
+func (p Provenance) String() string { return hex.EncodeToString(p[:]) }
+
 // grants is the folder with an empty file for each digest and provenance.
 const grants = "grants"
 
 func (s *Store) grantFile(digest string, by Provenance) string {
-	return filepath.Join(s.dir, grants, digest+"."+string(by))
+	return filepath.Join(s.dir, grants, digest+"."+by.String())
 }
 
 // Grant remembers that a source has delivered content.
