@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,6 +133,19 @@ func (b *buildServer) add(build aBuild) {
 	b.builds = append(b.builds, build)
 }
 
+func (b *buildServer) meanwhile(before func(w http.ResponseWriter, r *http.Request) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.before = before
+}
+
+// seen are the requests.
+func (b *buildServer) seen() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.requests)
+}
+
 func (b *buildServer) asked(part string) (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -203,7 +217,7 @@ func TestBuildsAreRemembered(t *testing.T) {
 	first := resolve()
 	time.Sleep(time.Millisecond)
 	if again := resolve(); again.Source != first.Source || !again.FoundAt.After(first.FoundAt) || b.asked("/f/bin/") != 1 || b.asked("latest/") != 2 {
-		t.Errorf("%+v after %q", again, b.requests)
+		t.Errorf("%+v after %q", again, b.seen())
 	}
 	if _, err := f.Get(t.Context(), "key", first.Source, 0); err != nil {
 		t.Errorf("not at hand: %v", err)
@@ -211,12 +225,12 @@ func TestBuildsAreRemembered(t *testing.T) {
 	b.add(aBuild{"website", uuid(2), "a newer binary", false})
 	time.Sleep(time.Millisecond)
 	if newer := resolve(); newer.Version != uuid(2) || newer.Source.SHA256 != digestOf("a newer binary") || b.asked("/f/bin/") != 2 {
-		t.Errorf("%+v after %q", newer, b.requests)
+		t.Errorf("%+v after %q", newer, b.seen())
 	}
 	pinned := b.source("website", LatestBuild)
 	pinned.SHA256 = digestOf("the binary")
 	if _, err := f.Resolve(t.Context(), "key", pinned, time.Now(), time.Minute); !errors.Is(err, ErrDigestMismatch) || b.asked("/f/bin/") != 2 {
-		t.Errorf("a pin that does not fit: %v after %q", err, b.requests)
+		t.Errorf("a pin that does not fit: %v after %q", err, b.seen())
 	}
 	for i := range maxBuilt {
 		f.built[Build{Job: fmt.Sprint(i)}] = built{}
@@ -290,7 +304,7 @@ func TestBuildsThatAreNotThere(t *testing.T) {
 		}, ErrForbidden, "forbidden: the server has a loopback, link-local, multicast or metadata address"},
 	} {
 		b := newBuildServer(t, aBuild{"website", uuid(1), "the binary", false}, aBuild{"website", uuid(2), "", true})
-		b.before = tt.before
+		b.meanwhile(tt.before)
 		_, _, err := pull(t, b.source(tt.job, tt.uuid), quickly())
 		if err == nil || Permanent(err) != (tt.kind != nil) || tt.kind != nil && !errors.Is(err, tt.kind) || !strings.HasPrefix(err.Error(), b.URL+"/") || !strings.HasSuffix(err.Error(), ": "+tt.want) {
 			t.Errorf("%s: %v, want %s", tt.what, err, tt.want)
@@ -300,25 +314,25 @@ func TestBuildsThatAreNotThere(t *testing.T) {
 
 func TestBuildServersThatCannotBeAsked(t *testing.T) {
 	b := newBuildServer(t, aBuild{"website", uuid(1), "the binary", false})
-	if _, _, err := pull(t, b.source("website", LatestBuild), Options{}); !errors.Is(err, ErrForbidden) || len(b.requests) != 0 {
+	if _, _, err := pull(t, b.source("website", LatestBuild), Options{}); !errors.Is(err, ErrForbidden) || len(b.seen()) != 0 {
 		t.Errorf("on the operator's own machine: %v", err)
 	}
 	options := quickly()
 	options.Deadline = 50 * time.Millisecond
-	b.before = func(w http.ResponseWriter, r *http.Request) bool {
+	b.meanwhile(func(w http.ResponseWriter, r *http.Request) bool {
 		_, _ = io.WriteString(w, `{"job":`)
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
-	}
+	})
 	if _, _, err := pull(t, b.source("website", LatestBuild), options); err == nil || !strings.HasSuffix(err.Error(), ": not complete after 50ms") || Permanent(err) {
 		t.Errorf("slow: %v", err)
 	}
-	b.before = func(w http.ResponseWriter, _ *http.Request) bool {
+	b.meanwhile(func(w http.ResponseWriter, _ *http.Request) bool {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, `{"job":`)
 		return true
-	}
+	})
 	if _, _, err := pull(t, b.source("website", LatestBuild), quickly()); err == nil || !strings.HasSuffix(err.Error(), ": the connection broke off") || Permanent(err) {
 		t.Errorf("cut: %v", err)
 	}
@@ -338,7 +352,7 @@ func TestBinariesThatAreTooLarge(t *testing.T) {
 	options := quickly()
 	options.MaxSize = 999
 	if _, _, err := pull(t, b.source("website", LatestBuild), options); !errors.Is(err, ErrTooLarge) || b.asked("main-binary") != 0 {
-		t.Errorf("%v after %q", err, b.requests)
+		t.Errorf("%v after %q", err, b.seen())
 	}
 }
 
@@ -350,17 +364,17 @@ func TestBinariesGoOnWhereTheyBrokeOff(t *testing.T) {
 		b := newBuildServer(t, aBuild{"website", uuid(1), content, false})
 		f := newFlaky(t, content, random.IntN(len(content)), random.IntN(50))
 		var parts atomic.Int32
-		b.before = func(w http.ResponseWriter, r *http.Request) bool {
+		b.meanwhile(func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, "/f/bin/") {
 				return false
 			}
 			parts.Add(1)
 			f.serve(w, r)
 			return true
-		}
+		})
 		_, blob, err := pull(t, b.source("website", LatestBuild), quickly())
-		if err != nil || contentOf(t, blob) != content || f.sent != len(content) {
-			t.Errorf("round %d: %v after %d parts, %d of %d bytes", round, err, parts.Load(), f.sent, len(content))
+		if err != nil || contentOf(t, blob) != content || f.gave() != len(content) {
+			t.Errorf("round %d: %v after %d parts, %d of %d bytes", round, err, parts.Load(), f.gave(), len(content))
 		}
 	}
 }

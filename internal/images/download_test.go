@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,6 +75,20 @@ func (c *cut) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// seen are the ranges that were asked for, one for each request.
+func (f *flaky) seen() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.requests)
+}
+
+// gave is how many bytes were sent.
+func (f *flaky) gave() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sent
+}
+
 // quickly goes on after breaks at once.
 func quickly() Options {
 	return Options{Egress: loopback, ResumePause: time.Microsecond, MaxSize: 64 << 20}
@@ -112,8 +127,8 @@ func TestDownloadsGoOnWhereTheyBrokeOff(t *testing.T) {
 		if err := f.fetch(t); err != nil {
 			t.Fatalf("round %d, %d bytes cut after %v: %v", round, len(content), cuts, err)
 		}
-		if f.sent != len(content) || len(f.requests) != len(cuts)+1 {
-			t.Errorf("round %d: %d of %d bytes in %d requests, want %d", round, f.sent, len(content), len(f.requests), len(cuts)+1)
+		if f.gave() != len(content) || len(f.seen()) != len(cuts)+1 {
+			t.Errorf("round %d: %d of %d bytes in %d requests, want %d", round, f.gave(), len(content), len(f.seen()), len(cuts)+1)
 		}
 	}
 }
@@ -125,8 +140,8 @@ func TestSteadyProgress(t *testing.T) {
 		cuts = append(cuts, progress+1)
 	}
 	f := newFlaky(t, randomContent(3*maxTries*progress+maxTries*100), cuts...)
-	if err := f.fetch(t); err != nil || len(f.requests) != 3*maxTries+1 {
-		t.Errorf("%v after %d requests", err, len(f.requests))
+	if err := f.fetch(t); err != nil || len(f.seen()) != 3*maxTries+1 {
+		t.Errorf("%v after %d requests", err, len(f.seen()))
 	}
 }
 
@@ -136,11 +151,11 @@ func TestGivingUp(t *testing.T) {
 		cuts = append(cuts, 10)
 	}
 	f := newFlaky(t, randomContent(5000), cuts...)
-	if err := f.fetch(t); err == nil || Permanent(err) || err.Error() != f.URL+"/image: the connection broke off" || len(f.requests) != 1+maxTries {
-		t.Errorf("%v after %d requests", err, len(f.requests))
+	if err := f.fetch(t); err == nil || Permanent(err) || err.Error() != f.URL+"/image: the connection broke off" || len(f.seen()) != 1+maxTries {
+		t.Errorf("%v after %d requests", err, len(f.seen()))
 	}
-	if want := fmt.Sprintf("bytes=%d-4999", 10*maxTries); f.requests[maxTries] != want {
-		t.Errorf("asked for %s at the end, want %s", f.requests[maxTries], want)
+	if want := fmt.Sprintf("bytes=%d-4999", 10*maxTries); f.seen()[maxTries] != want {
+		t.Errorf("asked for %s at the end, want %s", f.seen()[maxTries], want)
 	}
 }
 
@@ -230,8 +245,8 @@ func TestPartsOfTheRest(t *testing.T) {
 		_, _ = io.WriteString(w, f.content[from:to])
 		return true
 	}
-	if err := f.fetch(t); err != nil || len(f.requests) != 5 {
-		t.Errorf("%v after %d requests", err, len(f.requests))
+	if err := f.fetch(t); err != nil || len(f.seen()) != 5 {
+		t.Errorf("%v after %d requests", err, len(f.seen()))
 	}
 }
 
@@ -242,8 +257,8 @@ func TestBrokenBeforeTheFirstByte(t *testing.T) {
 		w.Header().Del("ETag")
 		return false
 	}
-	if err := f.fetch(t); err != nil || fmt.Sprint(f.requests) != "[ ]" {
-		t.Errorf("%v after %q", err, f.requests)
+	if err := f.fetch(t); err != nil || fmt.Sprint(f.seen()) != "[ ]" {
+		t.Errorf("%v after %q", err, f.seen())
 	}
 }
 
@@ -272,8 +287,8 @@ func TestIdleServersAreAskedAgain(t *testing.T) {
 	}
 	options := quickly()
 	options.IdleTimeout = 20 * time.Millisecond
-	if _, err := fetch(t, at(f.URL, digestOf(f.content)), options); err != nil || fmt.Sprint(f.requests) != "[ bytes=3-22]" {
-		t.Errorf("%v after %q", err, f.requests)
+	if _, err := fetch(t, at(f.URL, digestOf(f.content)), options); err != nil || fmt.Sprint(f.seen()) != "[ bytes=3-22]" {
+		t.Errorf("%v after %q", err, f.seen())
 	}
 }
 
@@ -289,8 +304,8 @@ func TestDeadlineBetweenAttempts(t *testing.T) {
 func TestResumedContentIsVerified(t *testing.T) {
 	f := newFlaky(t, "the content of an image", 5)
 	_, err := fetch(t, at(f.URL, digestOf("another")), quickly())
-	if !errors.Is(err, ErrDigestMismatch) || len(f.requests) != 2 {
-		t.Errorf("%v after %d requests", err, len(f.requests))
+	if !errors.Is(err, ErrDigestMismatch) || len(f.seen()) != 2 {
+		t.Errorf("%v after %d requests", err, len(f.seen()))
 	}
 }
 

@@ -131,6 +131,13 @@ func giveToken(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"token": token})
 }
 
+// seen are the requests.
+func (h *hub) seen() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.requests)
+}
+
 // asked counts the requests whose method and path match a pattern.
 func (h *hub) asked(pattern string) int {
 	h.mu.Lock()
@@ -433,8 +440,8 @@ func TestExactSourcesAreNotAsked(t *testing.T) {
 			t.Errorf("%s: %+v, %v", source, got, err)
 		}
 	}
-	if len(h.requests) != 0 {
-		t.Errorf("asked %q", h.requests)
+	if len(h.seen()) != 0 {
+		t.Errorf("asked %q", h.seen())
 	}
 }
 
@@ -547,7 +554,7 @@ func cutting(h *hub, sent *atomic.Int64, cuts ...int) {
 			left, cuts = cuts[0], cuts[1:]
 		}
 		counter := &flaky{}
-		defer func() { sent.Add(int64(counter.sent)) }()
+		defer func() { sent.Add(int64(counter.gave())) }()
 		h.registry.ServeHTTP(&cut{w, counter, left}, r)
 		return true
 	})
@@ -580,18 +587,18 @@ func TestTokenRunsOut(t *testing.T) {
 	source.OCI.Username, source.OCI.Password = user, password
 	var sent atomic.Int64
 	cutting(h, &sent, 500)
-	inner, expired := h.before, false
+	var expired atomic.Bool
+	inner := h.before
 	h.meanwhile(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Header.Get("Range") != "" && !expired {
-			expired = true
+		if r.Header.Get("Range") != "" && expired.CompareAndSwap(false, true) {
 			h.challenge(w)
 			w.WriteHeader(http.StatusUnauthorized)
 			return true
 		}
 		return inner(w, r)
 	})
-	if _, _, err := pull(t, source, quickly()); err != nil || !expired || sent.Load() != 1000 {
-		t.Errorf("%v; expired %v, %d bytes", err, expired, sent.Load())
+	if _, _, err := pull(t, source, quickly()); err != nil || !expired.Load() || sent.Load() != 1000 {
+		t.Errorf("%v; expired %v, %d bytes", err, expired.Load(), sent.Load())
 	}
 }
 

@@ -90,7 +90,7 @@ func TestQuestionsUnderWay(t *testing.T) {
 	}()
 	close(open)
 	if resolved := <-answered; !resolved.FoundAt.Equal(c.now()) || h.asked("/manifests/") != 2 {
-		t.Errorf("%+v after %q", resolved, h.requests)
+		t.Errorf("%+v after %q", resolved, h.seen())
 	}
 }
 
@@ -152,7 +152,7 @@ func TestOldAnswersAreForgotten(t *testing.T) {
 func TestResolveAtTheEnd(t *testing.T) {
 	h := newHub(t, "", true)
 	f := NewFetcher(newStore(t, t.TempDir()), quickly(), func(string) {})
-	if _, err := f.Resolve(t.Context(), "early", h.source("r/hello:1"), time.Now(), 0); !errors.Is(err, ErrInProgress) || len(h.requests) != 0 {
+	if _, err := f.Resolve(t.Context(), "early", h.source("r/hello:1"), time.Now(), 0); !errors.Is(err, ErrInProgress) || len(h.seen()) != 0 {
 		t.Errorf("before the start: %v", err)
 	}
 	stop := run(t, f)
@@ -174,10 +174,10 @@ func TestContentIsForThoseWhoseSourceDelivered(t *testing.T) {
 	if _, err := f.Get(t.Context(), "key", mine, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	asked := len(h.requests)
+	asked := len(h.seen())
 	for i, source := range []Source{mine, mine} {
 		source.Namespace = fmt.Sprint("other", i) // who has the same credentials may have the same
-		if _, err := f.Get(t.Context(), "key", source, 0); err != nil || len(h.requests) != asked {
+		if _, err := f.Get(t.Context(), "key", source, 0); err != nil || len(h.seen()) != asked {
 			t.Errorf("the same source: %v", err)
 		}
 	}
