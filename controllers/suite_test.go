@@ -29,6 +29,7 @@ import (
 	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/operator"
@@ -126,7 +127,7 @@ func (w *world) addParts(ctx context.Context, mgr ctrl.Manager, imageDir string)
 		w.Fatal(err)
 	}
 	wakeups := &controllers.Wakeups{}
-	fetcher := images.NewFetcher(store, images.Options{AllowLoopback: true}, wakeups.Wake)
+	fetcher := images.NewFetcher(store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
 	for _, err := range []error{
 		mgr.Add(pool), mgr.Add(fetcher),
 		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: 8}),

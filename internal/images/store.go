@@ -1,6 +1,7 @@
 package images
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -145,7 +146,7 @@ func (s *Store) Known(digest string) (blob Blob, found bool) {
 
 // Get looks for content; found is false when it is not there, or was damaged, in
 // which case it is removed. It takes as long as hashing it does.
-func (s *Store) Get(digest string) (blob Blob, found bool, err error) {
+func (s *Store) Get(_ context.Context, digest string) (blob Blob, found bool, err error) {
 	if err := checkDigest(digest); err != nil {
 		return Blob{}, false, err
 	}
@@ -208,7 +209,7 @@ func matches(h hash.Hash, digest string) error {
 // Put keeps content of the given digest, hashing while it is written. Content of
 // another digest fails with [ErrDigestMismatch], more than limit bytes with
 // [ErrTooLarge]; nothing of it is kept. A failure of from is given as it is.
-func (s *Store) Put(from io.Reader, digest string, limit int64) (Blob, error) {
+func (s *Store) Put(_ context.Context, from io.Reader, digest string, limit int64) (Blob, error) {
 	if err := checkDigest(digest); err != nil {
 		return Blob{}, err
 	}

@@ -41,7 +41,7 @@ func newStore(t *testing.T, dir string) *Store {
 
 func put(t *testing.T, s *Store, content string) Blob {
 	t.Helper()
-	blob, err := s.Put(strings.NewReader(content), digestOf(content), 1<<20)
+	blob, err := s.Put(t.Context(), strings.NewReader(content), digestOf(content), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestPutAndGet(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir)
 	for _, content := range []string{"", "x", strings.Repeat("many ", 50000)} {
-		if _, found, err := s.Get(digestOf(content)); found || err != nil {
+		if _, found, err := s.Get(t.Context(), digestOf(content)); found || err != nil {
 			t.Errorf("before: %v, %v", found, err)
 		}
 		blob := put(t, s, content)
@@ -93,7 +93,7 @@ func TestPutAndGet(t *testing.T) {
 			t.Errorf("kept %+v", blob)
 		}
 		for what, store := range map[string]*Store{"the same store": s, "one of a later process": newStore(t, dir)} {
-			again, found, err := store.Get(blob.Digest)
+			again, found, err := store.Get(t.Context(), blob.Digest)
 			if !found || err != nil || contentOf(t, again) != content || again.Size != blob.Size {
 				t.Errorf("%s: %+v, %v, %v", what, again, found, err)
 			}
@@ -128,14 +128,14 @@ func TestPutRefuses(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		s := newStore(t, dir)
-		if _, err := s.Put(tt.from, tt.digest, tt.limit); !errors.Is(err, tt.want) || strings.Contains(err.Error(), "image store") {
+		if _, err := s.Put(t.Context(), tt.from, tt.digest, tt.limit); !errors.Is(err, tt.want) || strings.Contains(err.Error(), "image store") {
 			t.Errorf("%s: %v, want %v", tt.what, err, tt.want)
 		}
 		kept(t, dir)
 	}
 	dir := t.TempDir()
 	for _, limit := range []int64{4, math.MaxInt64} {
-		if _, err := newStore(t, dir).Put(strings.NewReader("long"), digestOf("long"), limit); err != nil {
+		if _, err := newStore(t, dir).Put(t.Context(), strings.NewReader("long"), digestOf("long"), limit); err != nil {
 			t.Errorf("with limit %d: %v", limit, err)
 		}
 	}
@@ -155,10 +155,10 @@ func TestWhatIsNoDigest(t *testing.T) {
 		"", ".", "..", "../secret", "../" + digestOf("x"), strings.ToUpper(digestOf("x")), "sha256:" + digestOf("x"),
 		digestOf("x")[1:], digestOf("x") + "0", digestOf("x") + "\n",
 	} {
-		if _, found, err := s.Get(digest); found || !errors.Is(err, ErrInvalid) {
+		if _, found, err := s.Get(t.Context(), digest); found || !errors.Is(err, ErrInvalid) {
 			t.Errorf("get %q: %v, %v", digest, found, err)
 		}
-		if _, err := s.Put(strings.NewReader("x"), digest, 10); !errors.Is(err, ErrInvalid) {
+		if _, err := s.Put(t.Context(), strings.NewReader("x"), digest, 10); !errors.Is(err, ErrInvalid) {
 			t.Errorf("put %q: %v", digest, err)
 		}
 	}
@@ -196,7 +196,7 @@ func TestAlteredFilesAreNotUsed(t *testing.T) {
 			}
 			if first {
 				s = newStore(t, dir)
-			} else if _, found, err := s.Get(digestOf("good!")); !found || err != nil {
+			} else if _, found, err := s.Get(t.Context(), digestOf("good!")); !found || err != nil {
 				t.Fatalf("touched: %v, %v", found, err)
 			}
 			if err := alter(path); err != nil {
@@ -205,12 +205,12 @@ func TestAlteredFilesAreNotUsed(t *testing.T) {
 			if _, known := s.Known(digestOf("good!")); known {
 				t.Errorf("%s, %s: still known", what, when)
 			}
-			if blob, found, err := s.Get(digestOf("good!")); found || err != nil {
+			if blob, found, err := s.Get(t.Context(), digestOf("good!")); found || err != nil {
 				t.Errorf("%s, %s: %+v, %v, %v", what, when, blob, found, err)
 			}
 			kept(t, dir)
 			put(t, s, "good!")
-			if _, found, err := s.Get(digestOf("good!")); !found || err != nil {
+			if _, found, err := s.Get(t.Context(), digestOf("good!")); !found || err != nil {
 				t.Errorf("%s, %s: put again: %v, %v", what, when, found, err)
 			}
 		}
@@ -227,15 +227,15 @@ func TestManyAtATime(t *testing.T) {
 		all.Go(func() {
 			switch i % 4 {
 			case 0, 1:
-				if _, err := s.Put(iotest.OneByteReader(strings.NewReader(content)), digestOf(content), 1<<20); err != nil {
+				if _, err := s.Put(t.Context(), iotest.OneByteReader(strings.NewReader(content)), digestOf(content), 1<<20); err != nil {
 					t.Error(err)
 				}
 			case 2:
-				if _, err := s.Put(strings.NewReader(content+"!"), digestOf(content), 1<<20); !errors.Is(err, ErrDigestMismatch) {
+				if _, err := s.Put(t.Context(), strings.NewReader(content+"!"), digestOf(content), 1<<20); !errors.Is(err, ErrDigestMismatch) {
 					t.Error(err)
 				}
 			case 3:
-				blob, found, err := s.Get(digestOf(content))
+				blob, found, err := s.Get(t.Context(), digestOf(content))
 				if err != nil || found && blob.Size != int64(len(content)) {
 					t.Errorf("%+v, %v", blob, err)
 				}
@@ -254,7 +254,7 @@ func TestLocksAreOfOneDigest(t *testing.T) {
 	s := newStore(t, t.TempDir())
 	unlock := s.lock(digestOf("large"))
 	put(t, s, "small")
-	if _, found, err := s.Get(digestOf("small")); !found || err != nil {
+	if _, found, err := s.Get(t.Context(), digestOf("small")); !found || err != nil {
 		t.Errorf("%v, %v", found, err)
 	}
 	unlock()
@@ -277,14 +277,14 @@ func TestDiskErrors(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, digestOf("x"), "sub"), 0o700); err != nil { // in the place of a file
 		t.Fatal(err)
 	}
-	_, _, err := s.Get(digestOf("x"))
+	_, _, err := s.Get(t.Context(), digestOf("x"))
 	note("read", err)
-	_, err = s.Put(strings.NewReader("x"), digestOf("x"), 10)
+	_, err = s.Put(t.Context(), strings.NewReader("x"), digestOf("x"), 10)
 	note("rename", err)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Put(strings.NewReader("x"), digestOf("x"), 10)
+	_, err = s.Put(t.Context(), strings.NewReader("x"), digestOf("x"), 10)
 	note("create", err)
 	_, err = Blob{path: filepath.Join(dir, "x")}.Open()
 	note("open", err)
@@ -293,7 +293,7 @@ func TestDiskErrors(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = s.Get(digestOf("y"))
+	_, _, err = s.Get(t.Context(), digestOf("y"))
 	note("a file as folder", err)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {

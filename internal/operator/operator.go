@@ -113,8 +113,12 @@ func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr
 	if err != nil {
 		return err
 	}
+	policy, err := o.Egress()
+	if err != nil {
+		return err
+	}
 	wakeups := &controllers.Wakeups{}
-	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, AllowLoopback: o.AllowLoopbackSources}, wakeups.Wake)
+	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, Egress: policy}, wakeups.Wake)
 	for _, part := range []interface {
 		Start(context.Context) error
 		NeedLeaderElection() bool

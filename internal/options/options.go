@@ -3,11 +3,14 @@ package options
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"mollymawk.dev/operator/internal/egress"
 )
 
 // Options are the operator's settings.
@@ -33,8 +36,12 @@ type Options struct {
 	// UnikernelMetrics is how many unikernels have metrics of their own; 0 asks
 	// hosts for no statistics.
 	UnikernelMetrics int
-	// AllowLoopbackSources lets images come from the operator's own machine.
+	// AllowLoopbackSources lets images come from the operator's own machine, and
+	// probes go there.
 	AllowLoopbackSources bool
+	// AllowEgress are the networks, addresses and names that images may come from
+	// and probes may go to although they would be refused.
+	AllowEgress []string
 }
 
 // Default gives the settings that apply without flags.
@@ -65,7 +72,8 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.HostCommands, "host-commands", o.HostCommands, "commands that change something that a host gets at a time")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", o.ShutdownTimeout, "how long the end waits for what is under way")
 	f.IntVar(&o.UnikernelMetrics, "unikernel-metrics", o.UnikernelMetrics, "unikernels that have metrics of their own (CPU, memory, network); hosts are asked for them only when this is above 0")
-	f.BoolVar(&o.AllowLoopbackSources, "allow-loopback-sources", o.AllowLoopbackSources, "let images come from the operator's own machine")
+	f.BoolVar(&o.AllowLoopbackSources, "allow-loopback-sources", o.AllowLoopbackSources, "let images come from the operator's own machine, and probes go there")
+	f.StringSliceVar(&o.AllowEgress, "allow-egress", o.AllowEgress, "network (CIDR), address or host name that images may come from and probes may go to although it is loopback, link-local, multicast or a cloud's metadata; can be given several times")
 }
 
 // Validate says what must be changed.
@@ -86,7 +94,18 @@ func (o *Options) Validate() error {
 	case o.ShutdownTimeout < 0:
 		return errors.New("--shutdown-timeout must not be negative")
 	}
-	return nil
+	_, err := o.Egress()
+	return err
+}
+
+// Egress gives what may be connected to on behalf of tenants.
+func (o *Options) Egress() (egress.Policy, error) {
+	policy, err := egress.Parse(o.AllowEgress)
+	if err != nil {
+		return egress.Policy{}, fmt.Errorf("--allow-egress: %w", err)
+	}
+	policy.AllowLoopback = o.AllowLoopbackSources
+	return policy, nil
 }
 
 // namespaceFile is where a pod finds the name of its namespace.

@@ -1,12 +1,15 @@
 package options_test
 
 import (
+	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/options"
 )
 
@@ -36,6 +39,7 @@ func TestValidate(t *testing.T) {
 		"--host-commands":     func(o *options.Options) { o.HostCommands = -1 },
 		"--unikernel-metrics": func(o *options.Options) { o.UnikernelMetrics = -1 },
 		"--shutdown-timeout":  func(o *options.Options) { o.ShutdownTimeout = -1 },
+		"--allow-egress":      func(o *options.Options) { o.AllowEgress = []string{"10.0.0.0/8", "10.0.0.0/33"} },
 	} {
 		o := options.Default()
 		o.Namespace = "mollymawk-system"
@@ -43,6 +47,25 @@ func TestValidate(t *testing.T) {
 		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), flag) {
 			t.Errorf("%s: %v", flag, err)
 		}
+	}
+}
+
+func TestEgress(t *testing.T) {
+	o := options.Default()
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o.AddFlags(flags)
+	if got, err := o.Egress(); err != nil || !reflect.DeepEqual(got, egress.Policy{}) {
+		t.Errorf("by default: %+v, %v", got, err)
+	}
+	if err := flags.Parse([]string{"--allow-egress=169.254.7.0/24", "--allow-egress", "fe80::1,Metadata.example.org", "--allow-loopback-sources"}); err != nil {
+		t.Fatal(err)
+	}
+	want := egress.Policy{
+		AllowLoopback: true, AllowHosts: []string{"metadata.example.org"},
+		AllowNetworks: []netip.Prefix{netip.MustParsePrefix("169.254.7.0/24"), netip.MustParsePrefix("fe80::1/128")},
+	}
+	if got, err := o.Egress(); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
