@@ -33,6 +33,7 @@ import (
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/operator"
+	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/status/statusrules"
 	"mollymawk.dev/operator/internal/testenv"
 )
@@ -128,9 +129,10 @@ func (w *world) addParts(ctx context.Context, mgr ctrl.Manager, imageDir string)
 	}
 	wakeups := &controllers.Wakeups{}
 	fetcher := images.NewFetcher(store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
+	prober := probe.New(probe.Options{}, wakeups.Wake)
 	for _, err := range []error{
-		mgr.Add(pool), mgr.Add(fetcher),
-		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: 8}),
+		mgr.Add(pool), mgr.Add(fetcher), mgr.Add(prober),
+		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 8}),
 	} {
 		if err != nil {
 			w.Fatal(err)

@@ -136,7 +136,7 @@ func (s *volumeScope) statusChanged() bool {
 // run goes through the steps until one ends the reconcile.
 func (s *volumeScope) run(ctx context.Context) outcome.Outcome {
 	steps := []func(context.Context) outcome.Outcome{
-		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.act,
+		s.checkPaused, s.resolve, s.connect, s.decide, s.act,
 	}
 	if !s.volume.DeletionTimestamp.IsZero() {
 		steps = s.deletionSteps()

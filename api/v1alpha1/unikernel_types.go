@@ -406,7 +406,7 @@ type Revision struct {
 	// +kubebuilder:validation:MaxLength=2048
 	Source string `json:"source,omitempty"`
 
-	// version is what people call the image: for oci the reference with the manifest's digest, for build the build's UUID.
+	// version is what the source calls the image: for oci the digest of the manifest, for build the UUID of the build.
 	// +optional
 	// +kubebuilder:validation:MaxLength=640
 	Version string `json:"version,omitempty"`
@@ -450,10 +450,17 @@ type ResolvedImage struct {
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest"`
 
-	// version is what people call it: for oci the reference with the manifest's digest, for build the build's UUID.
+	// version is what the source calls it: for oci the digest of the manifest, for build the UUID of the build.
 	// +optional
 	// +kubebuilder:validation:MaxLength=640
 	Version string `json:"version,omitempty"`
+
+	// arguments are those of the catalogue's entry, for a unikernel that declares none.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MaxLength=8192
+	Arguments []string `json:"arguments,omitempty"`
 
 	// foundAt is when it was found out.
 	// +optional

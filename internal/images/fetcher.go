@@ -138,13 +138,28 @@ func (f *Fetcher) Get(ctx context.Context, key string, source Source, patience t
 		return Blob{}, err
 	}
 	if blob, found := f.atHand(ctx, source); found {
-		return blob, nil
+		return blob, f.keepFor(ctx, source)
 	}
 	j, err := f.fetches.wait(ctx, key, source.shared(), time.Time{}, patience)
 	if err != nil {
 		return Blob{}, err
 	}
-	return j.result, nil
+	return j.result, f.keepFor(ctx, source)
+}
+
+// keepFor lets a namespace use what was fetched for it as if it had been uploaded,
+// so that it can go back to it when its source has something else.
+func (f *Fetcher) keepFor(ctx context.Context, source Source) error {
+	if source.Stored || source.Namespace == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, grantPatience)
+	defer cancel()
+	upload := UploadedFor(source.Namespace)
+	if granted, err := f.store.Granted(ctx, source.SHA256, upload); err != nil || granted {
+		return err
+	}
+	return f.store.Grant(ctx, source.SHA256, upload)
 }
 
 func (f *Fetcher) atHand(ctx context.Context, source Source) (Blob, bool) {

@@ -22,10 +22,12 @@ import (
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/metrics"
 	"mollymawk.dev/operator/internal/options"
+	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/redact"
 )
 
@@ -119,16 +121,17 @@ func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr
 	}
 	wakeups := &controllers.Wakeups{}
 	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, Egress: policy}, wakeups.Wake)
+	prober := probe.New(probe.Options{Dial: policy.DialContext, Forbidden: egress.ErrRefused}, wakeups.Wake)
 	for _, part := range []interface {
 		Start(context.Context) error
 		NeedLeaderElection() bool
-	}{pool, fetcher} {
+	}{pool, fetcher, prober} {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}
 	}
 	return controllers.Setup(ctx, mgr, controllers.Config{
-		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: o.Workers,
+		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: o.Workers,
 	})
 }
 

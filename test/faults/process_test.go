@@ -25,6 +25,7 @@ import (
 	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/redact"
 	"mollymawk.dev/operator/internal/testenv"
 )
@@ -106,9 +107,10 @@ func (p *process) manager(ctx context.Context, access *rest.Config) ctrl.Manager
 	}
 	wakeups := &controllers.Wakeups{}
 	fetcher := images.NewFetcher(store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
+	prober := probe.New(probe.Options{}, wakeups.Wake)
 	for _, err := range []error{
-		mgr.Add(pool), mgr.Add(fetcher),
-		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: 4}),
+		mgr.Add(pool), mgr.Add(fetcher), mgr.Add(prober),
+		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 4}),
 	} {
 		if err != nil {
 			w.Fatal(err)
