@@ -219,15 +219,15 @@ func (s *Store) Put(_ context.Context, from io.Reader, digest string, limit int6
 	}
 	defer os.Remove(f.Name()) // fails after the rename, as it should
 	defer f.Close()
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(disk{f}, h), io.LimitReader(from, min(limit, math.MaxInt64-1)+1))
+	h := newHashing(disk{f})
+	n, err := io.CopyBuffer(h, io.LimitReader(from, min(limit, math.MaxInt64-1)+1), make([]byte, copySize))
 	if err != nil {
 		return Blob{}, err
 	}
 	if n > limit {
 		return Blob{}, tooLarge(limit)
 	}
-	if err := matches(h, digest); err != nil {
+	if err := matches(h.hash, digest); err != nil {
 		return Blob{}, err
 	}
 	return s.finish(f, Blob{Digest: digest, Size: n, path: filepath.Join(s.dir, digest)})
