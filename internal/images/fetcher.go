@@ -235,7 +235,7 @@ func (f *Fetcher) fetch(ctx context.Context, source Source, j *job) {
 func (f *Fetcher) bring(ctx context.Context, source Source) (blob Blob, err error) {
 	found := false
 	err = inTurn(ctx, f.hashing, func() error {
-		blob, found, err = f.store.Get(source.SHA256)
+		blob, found, err = f.store.Get(ctx, source.SHA256)
 		return err
 	})
 	if err != nil || found {
@@ -267,7 +267,7 @@ func (f *Fetcher) download(ctx context.Context, source Source) (Blob, error) {
 		return Blob{}, err
 	}
 	defer body.Close()
-	return f.store.Put(body, source.SHA256, f.options.MaxSize)
+	return f.store.Put(ctx, body, source.SHA256, f.options.MaxSize)
 }
 
 // RetryAfter is when a failed source may be asked again, at the earliest.

@@ -327,7 +327,7 @@ func TestFetchedAgain(t *testing.T) {
 		if _, err := f.Get(t.Context(), "key", k.source("/a"), time.Minute); err != nil || k.asked("/a") != i+1 {
 			t.Fatalf("%v; %d requests", err, k.asked("/a"))
 		}
-		if err := os.Remove(filepath.Join(dir, digestOf("/a"))); err != nil {
+		if err := os.Remove(filepath.Join(dir, "blobs", digestOf("/a"))); err != nil {
 			t.Fatal(err)
 		}
 	}

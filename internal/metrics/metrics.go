@@ -57,6 +57,14 @@ var (
 		Help:    "Time from a change of an object's declaration to Ready.",
 		Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800},
 	}, []string{labelKind})
+	imagesCollected = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "images_collected_total",
+		Help: "Images and other contents removed from the image store because nobody needed them.",
+	})
+	imagesCollectedBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "images_collected_bytes_total",
+		Help: "Bytes removed from the image store because nobody needed them.",
+	})
 	snapshotAge = &ageCollector{
 		desc: prometheus.NewDesc(namespace+"_host_snapshot_age_seconds", "Time since the beginning of the last look at a host that worked.", []string{labelInstance}, nil),
 	}
@@ -68,7 +76,8 @@ var byInstance = []interface {
 }{hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected}
 
 func init() {
-	metrics.Registry.MustRegister(hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected, driftRepairs, readySeconds, snapshotAge)
+	metrics.Registry.MustRegister(hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected, driftRepairs, readySeconds,
+		imagesCollected, imagesCollectedBytes, snapshotAge)
 }
 
 // Command counts a command that changes something on a host. failure is the
@@ -115,6 +124,12 @@ func DriftRepaired(kind, action string) { driftRepairs.WithLabelValues(kind, act
 // Ready tells how long a change took to become real.
 func Ready(kind string, took time.Duration) {
 	readySeconds.WithLabelValues(kind).Observe(took.Seconds())
+}
+
+// ImagesCollected counts what was removed from the image store.
+func ImagesCollected(count int, bytes int64) {
+	imagesCollected.Add(float64(count))
+	imagesCollectedBytes.Add(float64(bytes))
 }
 
 // ageCollector works out ages when it is asked.

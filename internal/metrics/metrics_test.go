@@ -39,6 +39,7 @@ func everything() *metrics.Unikernels {
 	metrics.Look("local", true, true, time.Now().Add(-time.Minute))
 	metrics.DriftRepaired("Unikernel", "create")
 	metrics.Ready("Unikernel", time.Second)
+	metrics.ImagesCollected(1, 1<<20)
 	unikernels := metrics.NewUnikernels(1)
 	unikernels.Set("local", "alice:web", metrics.Usage{CPUSeconds: 1.5, ResidentBytes: 1 << 20, Network: []metrics.Network{{Bridge: "service", ReceivedBytes: 1, SentBytes: 2}}})
 	unikernels.Set("local", "alice:surplus", metrics.Usage{})
