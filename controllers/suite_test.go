@@ -123,7 +123,7 @@ func (w *world) runOperator() {
 func (w *world) addParts(ctx context.Context, mgr ctrl.Manager, imageDir string) {
 	w.Helper()
 	pool := hosts.New(hosts.Options{Log: logr.Discard(), RetryDelay: 50 * time.Millisecond, ProbeTimeout: time.Second})
-	store, err := images.NewStore(imageDir)
+	store, err := images.OpenStore(ctx, imageDir)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -179,7 +179,7 @@ func (s *unikernelScope) prepareImage(ctx context.Context) outcome.Outcome {
 	blob, err := s.Images.Get(ctx, s.key(), source, imagePatience)
 	if err == nil {
 		var image solo5.Image
-		if image, err = blob.Manifest(); err == nil {
+		if image, err = blob.Manifest(ctx); err == nil {
 			err = fits(image, s.desired.kind.Arguments)
 		}
 	}
@@ -367,7 +367,7 @@ func (s *unikernelScope) carryOut(ctx context.Context) error {
 func (s *unikernelScope) send(ctx context.Context) error {
 	var image albatross.Image
 	if s.image != nil {
-		f, err := s.image.Open()
+		f, err := s.image.Open(ctx)
 		if err != nil {
 			return err
 		}

@@ -183,7 +183,7 @@ func (s *volumeScope) content(ctx context.Context) (images.Blob, outcome.Outcome
 }
 
 func (s *volumeScope) send(ctx context.Context, blob images.Blob) error {
-	f, err := blob.Open()
+	f, err := blob.Open(ctx)
 	if err != nil {
 		return err
 	}

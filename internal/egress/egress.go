@@ -8,6 +8,7 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -67,6 +68,9 @@ func validHost(name string) bool {
 
 func canonicalHost(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
+// ErrRefused is what every [RefusedError] is, for errors.Is.
+var ErrRefused = errors.New("not allowed")
+
 // RefusedError says that the policy does not allow something. Its text never
 // names an address, which would tell tenants what names mean in the operator's
 // network.
@@ -74,6 +78,9 @@ type RefusedError struct{ why string }
 
 // Error implements error.
 func (e *RefusedError) Error() string { return e.why }
+
+// Is implements what errors.Is asks for.
+func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 
 // dialTimeout is for connecting and for the TLS handshake, each.
 const dialTimeout = 10 * time.Second

@@ -1,15 +1,10 @@
 package images
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"time"
 )
 
 // Provenance stands for a source together with the credentials that it was asked
@@ -19,42 +14,61 @@ type Provenance [sha256.Size]byte
 // String is how the store names it.
 func (p Provenance) String() string { return hex.EncodeToString(p[:]) }
 
-// grants is the folder with an empty file for each digest and provenance.
-const grants = "grants"
+// Of grants so many are remembered, for so long. They are asked about when images
+// are sent to hosts.
+const (
+	rememberedGrants = 10_000
+	grantRemembered  = 10 * time.Minute
+)
 
-func (s *Store) grantFile(digest string, by Provenance) string {
-	return filepath.Join(s.dir, grants, digest+"."+by.String())
+type grant struct {
+	digest string
+	by     Provenance
 }
 
-// Grant remembers that a source has delivered content.
-func (s *Store) Grant(_ context.Context, digest string, by Provenance) error {
-	if err := os.MkdirAll(filepath.Join(s.dir, grants), 0o700); err != nil {
+func (g grant) key() string { return grantsOf(g.digest) + g.by.String() }
+
+// grantsOf is the prefix of the grants of a digest.
+func grantsOf(digest string) string { return grantPrefix + digest + "/" }
+
+// Grant remembers, beyond the process's end, that a source has delivered content.
+// It comes after [Store.Put] or [Store.Add], which keep the content from being
+// collected until then.
+func (s *Store) Grant(ctx context.Context, digest string, by Provenance) error {
+	if err := checkDigest(digest); err != nil {
+		return err
+	}
+	g := grant{digest, by}
+	if err := s.bucket.mark(ctx, g.key()); err != nil {
 		return storeError(err)
 	}
-	if err := os.WriteFile(s.grantFile(digest, by), nil, 0o600); err != nil {
+	if err := s.bucket.sync(grantsOf(digest), grantPrefix); err != nil {
 		return storeError(err)
 	}
+	s.grants.Add(g, true, grantRemembered)
 	return nil
 }
 
-// Granted tells whether a source has delivered content.
-func (s *Store) Granted(_ context.Context, digest string, by Provenance) (bool, error) {
-	_, err := os.Stat(s.grantFile(digest, by))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+// Granted tells whether a source has delivered content before, and so may have
+// what the store has of it.
+func (s *Store) Granted(ctx context.Context, digest string, by Provenance) (bool, error) {
+	if err := checkDigest(digest); err != nil {
+		return false, err
 	}
+	g := grant{digest, by}
+	if _, known := s.grants.Get(g); known {
+		return true, nil
+	}
+	granted, err := s.bucket.Exists(ctx, g.key())
 	if err != nil {
 		return false, storeError(err)
 	}
-	return true, nil
+	if granted {
+		s.grants.Add(g, true, grantRemembered)
+	}
+	return granted, nil
 }
 
-// Add keeps content whose digest is not known before.
-func (s *Store) Add(ctx context.Context, from io.Reader, limit int64) (Blob, error) {
-	content, err := io.ReadAll(io.LimitReader(from, limit+1))
-	if err != nil {
-		return Blob{}, err
-	}
-	sum := sha256.Sum256(content)
-	return s.Put(ctx, bytes.NewReader(content), hex.EncodeToString(sum[:]), limit)
+func (s *Store) forgetGrants(digest string) {
+	s.grants.RemoveAll(func(key any) bool { return key.(grant).digest == digest })
 }

@@ -70,6 +70,14 @@ var (
 		Namespace: namespace, Name: "probes_waiting",
 		Help: "Probes that are due and wait until others end.",
 	})
+	imagesCollected = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "images_collected_total",
+		Help: "Images and other contents removed from the image store because nobody needed them.",
+	})
+	imagesCollectedBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "images_collected_bytes_total",
+		Help: "Bytes removed from the image store because nobody needed them.",
+	})
 	snapshotAge = &ageCollector{
 		desc: prometheus.NewDesc(namespace+"_host_snapshot_age_seconds", "Time since the beginning of the last look at a host that worked.", []string{labelInstance}, nil),
 	}
@@ -81,7 +89,8 @@ var byInstance = []interface {
 }{hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected}
 
 func init() {
-	metrics.Registry.MustRegister(hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected, driftRepairs, readySeconds, snapshotAge, probes, probeSeconds, probesWaiting)
+	metrics.Registry.MustRegister(hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected, driftRepairs, readySeconds,
+		probes, probeSeconds, probesWaiting, imagesCollected, imagesCollectedBytes, snapshotAge)
 }
 
 // Command counts a command that changes something on a host. failure is the
@@ -146,6 +155,12 @@ func Probed(kind, result string, took time.Duration) {
 
 // ProbesWaiting tells how many probes are late.
 func ProbesWaiting(count int) { probesWaiting.Set(float64(count)) }
+
+// ImagesCollected counts what was removed from the image store.
+func ImagesCollected(count int, bytes int64) {
+	imagesCollected.Add(float64(count))
+	imagesCollectedBytes.Add(float64(bytes))
+}
 
 // ageCollector works out ages when it is asked.
 type ageCollector struct {

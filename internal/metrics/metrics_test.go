@@ -42,6 +42,7 @@ func everything() *metrics.Unikernels {
 	metrics.Probed("http", metrics.ProbeSucceeded, time.Millisecond)
 	metrics.Probed("dns", metrics.ProbeFailed, time.Second)
 	metrics.ProbesWaiting(1)
+	metrics.ImagesCollected(1, 1<<20)
 	unikernels := metrics.NewUnikernels(1)
 	unikernels.Set("local", "alice:web", metrics.Usage{CPUSeconds: 1.5, ResidentBytes: 1 << 20, Network: []metrics.Network{{Bridge: "service", ReceivedBytes: 1, SentBytes: 2}}})
 	unikernels.Set("local", "alice:surplus", metrics.Usage{})

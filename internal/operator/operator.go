@@ -55,10 +55,14 @@ func Run(ctx context.Context, cluster *rest.Config, o options.Options, log logr.
 	if err != nil {
 		return err
 	}
-	if err := addParts(ctx, mgr, o, log); err != nil {
+	store, err := images.OpenStore(ctx, o.ImageStore)
+	if err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	if err := addParts(ctx, mgr, store, o, log); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	return errors.Join(mgr.Start(ctx), store.Close())
 }
 
 func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.Manager, error) {
@@ -105,13 +109,10 @@ func cacheOptions(namespace string) cache.Options {
 	}
 }
 
-// addParts adds the pool of hosts, the fetcher of images and the reconcilers.
-func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr.Logger) error {
+// addParts adds the pool of hosts, the fetcher of images, the collector of those
+// that nobody needs, and the reconcilers.
+func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, o options.Options, log logr.Logger) error {
 	pool, err := newPool(o, log)
-	if err != nil {
-		return err
-	}
-	store, err := images.NewStore(o.ImageStore)
 	if err != nil {
 		return err
 	}
@@ -122,10 +123,14 @@ func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr
 	wakeups := &controllers.Wakeups{}
 	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, Egress: policy}, wakeups.Wake)
 	prober := probe.New(probe.Options{Dial: policy.DialContext, Forbidden: egress.ErrRefused}, wakeups.Wake)
+	collector := &images.Collector{
+		Store: store, Needed: controllers.NeededImages(mgr.GetCache()),
+		Every: images.DefaultCollectEvery, Grace: o.ImageStoreGrace, Log: log.WithName("images"),
+	}
 	for _, part := range []interface {
 		Start(context.Context) error
 		NeedLeaderElection() bool
-	}{pool, fetcher, prober} {
+	}{pool, fetcher, prober, collector} {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}

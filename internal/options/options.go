@@ -18,8 +18,11 @@ type Options struct {
 	// Namespace is the operator's own: where the Secrets of instances and the
 	// leader's lease are.
 	Namespace string
-	// ImageStore is the folder in which images are kept.
+	// ImageStore is where images are kept: the path of a folder, or the URL of a
+	// bucket, whose parameters may be secrets.
 	ImageStore string
+	// ImageStoreGrace is how long images are kept that nobody needs.
+	ImageStoreGrace time.Duration
 	// MaxImageSize in MiB.
 	MaxImageSize int64
 	// MetricsAddress and HealthAddress are host:port; "0" turns either off.
@@ -49,6 +52,7 @@ func Default() Options {
 	return Options{
 		Namespace:       ownNamespace(),
 		ImageStore:      "images",
+		ImageStoreGrace: 24 * time.Hour,
 		MaxImageSize:    1024,
 		MetricsAddress:  ":8080",
 		HealthAddress:   ":8081",
@@ -62,7 +66,8 @@ func Default() Options {
 // AddFlags adds a flag for each setting, with its present value as the default.
 func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the operator, with the Secrets of instances and the leader's lease (default: that of its pod)")
-	f.StringVar(&o.ImageStore, "image-store", o.ImageStore, "folder in which images are kept")
+	f.StringVar(&o.ImageStore, "image-store", o.ImageStore, "where images are kept: a folder, or the URL of a bucket (s3://, gs://, azblob://)")
+	f.DurationVar(&o.ImageStoreGrace, "image-store-grace", o.ImageStoreGrace, "how long images are kept that nobody needs")
 	f.Int64Var(&o.MaxImageSize, "max-image-size", o.MaxImageSize, "largest image in MiB")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", o.MetricsAddress, `address of the metrics, host:port; "0" for none`)
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", o.HealthAddress, `address of /healthz and /readyz, host:port; "0" for none`)
@@ -83,6 +88,8 @@ func (o *Options) Validate() error {
 		return errors.New("--namespace must be given outside of a cluster")
 	case o.ImageStore == "":
 		return errors.New("--image-store must not be empty")
+	case o.ImageStoreGrace < time.Minute:
+		return errors.New("--image-store-grace must be at least 1m")
 	case o.MaxImageSize < 1:
 		return errors.New("--max-image-size must be at least 1 MiB")
 	case o.Workers < 1:

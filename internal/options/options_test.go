@@ -18,14 +18,14 @@ func TestFlags(t *testing.T) {
 	o := options.Default()
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	o.AddFlags(flags)
-	err := flags.Parse([]string{"--workers=3", "--leader-elect=false", "--image-store=/images", "--shutdown-timeout=5s", "--pprof-bind-address=127.0.0.1:6060"})
+	err := flags.Parse([]string{"--workers=3", "--leader-elect=false", "--image-store=/images", "--image-store-grace=1h", "--shutdown-timeout=5s", "--pprof-bind-address=127.0.0.1:6060"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := o.Validate(); err != nil {
 		t.Errorf("refused: %v", err)
 	}
-	if o.Namespace != "mollymawk-system" || o.Workers != 3 || o.LeaderElection || o.ImageStore != "/images" || o.ShutdownTimeout != 5*time.Second || o.PprofAddress == "" {
+	if o.Namespace != "mollymawk-system" || o.Workers != 3 || o.LeaderElection || o.ImageStore != "/images" || o.ImageStoreGrace != time.Hour || o.ShutdownTimeout != 5*time.Second || o.PprofAddress == "" {
 		t.Errorf("%+v", o)
 	}
 }
@@ -34,6 +34,7 @@ func TestValidate(t *testing.T) {
 	for flag, change := range map[string]func(*options.Options){
 		"--namespace":         func(o *options.Options) { o.Namespace = "" },
 		"--image-store":       func(o *options.Options) { o.ImageStore = "" },
+		"--image-store-grace": func(o *options.Options) { o.ImageStoreGrace = time.Second },
 		"--max-image-size":    func(o *options.Options) { o.MaxImageSize = 0 },
 		"--workers":           func(o *options.Options) { o.Workers = 0 },
 		"--host-commands":     func(o *options.Options) { o.HostCommands = -1 },

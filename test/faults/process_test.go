@@ -101,7 +101,7 @@ func (p *process) manager(ctx context.Context, access *rest.Config) ctrl.Manager
 		w.Fatal(err)
 	}
 	pool := hosts.New(hosts.Options{Log: log, RetryDelay: 50 * time.Millisecond, ProbeTimeout: probeTimeout, Dial: p.dial})
-	store, err := images.NewStore(w.imageDir)
+	store, err := images.OpenStore(ctx, w.imageDir)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -1,0 +1,107 @@
+package images
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+)
+
+// s3 gives stores that share a bucket of an S3 server in this process.
+func s3(t *testing.T) (open func() *Store) {
+	t.Helper()
+	backend := s3mem.New()
+	if err := backend.CreateBucket("images"); err != nil {
+		t.Fatal(err)
+	}
+	return s3At(t, gofakes3.New(backend).Server(), "images", "")
+}
+
+// s3At gives stores that share a bucket of a server.
+func s3At(t *testing.T, handler http.Handler, bucket, more string) (open func() *Store) {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", "key")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	location := "s3://" + bucket + "?region=eu-west-1&use_path_style=true&endpoint=" + url.QueryEscape(server.URL) + more
+	return func() *Store { return newStore(t, location) }
+}
+
+// A folder of a bucket can be a store; the rest of the bucket is not touched.
+func TestPrefix(t *testing.T) {
+	backend := s3mem.New()
+	if err := backend.CreateBucket("shared"); err != nil {
+		t.Fatal(err)
+	}
+	handler := gofakes3.New(backend).Server()
+	whole, part := s3At(t, handler, "shared", "")(), s3At(t, handler, "shared", "&prefix=mollymawk/")()
+	put(t, whole, "others")
+	put(t, part, "ours")
+	holds(t, part, "ours")
+	if _, err := part.Collect(t.Context(), func(string) bool { return false }, -1); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, part)
+	holds(t, whole, "others")
+}
+
+// What a cloud is sure about is said at the start, without what may be secret;
+// what may pass does not keep the operator from starting.
+func TestCloudAtTheStart(t *testing.T) {
+	answer := func(status int, code string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte("<Error><Code>" + code + "</Code><Message>secret</Message><RequestId>secret</RequestId></Error>"))
+		})
+	}
+	for _, tt := range []struct {
+		what    string
+		handler http.Handler
+		want    string
+	}{
+		{"no such bucket", gofakes3.New(s3mem.New()).Server(), "there is no such bucket"},
+		{"no rights", answer(http.StatusForbidden, "AccessDenied"), "(AccessDenied)"},
+		{"wrong key", answer(http.StatusForbidden, "InvalidAccessKeyId"), "(InvalidAccessKeyId)"},
+		{"an odd answer", answer(http.StatusBadRequest, "/secret/"), ""},
+	} {
+		server := httptest.NewServer(tt.handler)
+		defer server.Close()
+		t.Setenv("AWS_ACCESS_KEY_ID", "key")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+		s, err := OpenStore(t.Context(), "s3://images?region=eu-west-1&use_path_style=true&endpoint="+url.QueryEscape(server.URL))
+		if tt.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", tt.what, err)
+				continue
+			}
+			_, _, err = s.Get(t.Context(), digestOf("x"))
+			s.Close()
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), "image store: ") || !strings.Contains(err.Error(), tt.want) ||
+			strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "127.0.0.1") || Permanent(err) {
+			t.Errorf("%s: %v", tt.what, err)
+		}
+	}
+}
+
+func TestLocations(t *testing.T) {
+	dir := t.TempDir()
+	for _, location := range []string{dir + "/new", "file://" + dir + "/new", "file://localhost" + dir + "/new"} {
+		put(t, newStore(t, location), location)
+	}
+	put(t, newStore(t, "mem://"), "x")
+	for _, location := range []string{
+		"file://relative/path", "file:///path?metadata=secret", "file://", "elsewhere://secret", "s3://images?unknown=secret", "s3://user:secret@images?unknown=1",
+		"://secret", "s3://%zz?secret", "azblob://images?protocol=secret",
+	} {
+		_, err := OpenStore(t.Context(), location)
+		if err == nil || !strings.HasPrefix(err.Error(), "image store: ") || strings.Contains(err.Error(), "secret@") || strings.Contains(err.Error(), "=secret") || strings.Contains(err.Error(), ":secret") {
+			t.Errorf("%s: %v", location, err)
+		}
+	}
+}
