@@ -29,8 +29,8 @@ const (
 	maxExtraHeap = 8 * mib
 )
 
-// block is what large contents are made of.
-var block = []byte(randomContent(mib))
+// largeBlock is what large contents are made of.
+var largeBlock = []byte(randomContent(mib))
 
 // largeServer serves a content of so many MiB, of which a bench or test has the
 // digest.
@@ -39,7 +39,7 @@ func largeServer(t testing.TB, blocks int) (source Source) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(blocks*mib))
 		for range blocks {
-			if _, err := w.Write(block); err != nil {
+			if _, err := w.Write(largeBlock); err != nil {
 				return
 			}
 		}
@@ -47,7 +47,7 @@ func largeServer(t testing.TB, blocks int) (source Source) {
 	t.Cleanup(server.Close)
 	h := sha256.New()
 	for range blocks {
-		h.Write(block)
+		h.Write(largeBlock)
 	}
 	return at(server.URL, hex.EncodeToString(h.Sum(nil)))
 }
@@ -170,7 +170,7 @@ func heap() int64 {
 // A content is the same however it is cut.
 func TestLargeContentIsWhole(t *testing.T) {
 	blob, err := fetch(t, largeServer(t, 3), Options{Egress: loopback, MaxSize: 3 * mib})
-	if err != nil || contentOf(t, blob) != string(bytes.Repeat(block, 3)) {
+	if err != nil || contentOf(t, blob) != string(bytes.Repeat(largeBlock, 3)) {
 		t.Errorf("%v", err)
 	}
 }

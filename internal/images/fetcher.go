@@ -24,8 +24,8 @@ const (
 // is fetched from: that is little work, and mostly waiting.
 const questions = 4
 
-// memory is how long an answer is kept that nobody asks for.
-const memory = 24 * time.Hour
+// answerMemory is how long an answer is kept that nobody asks for.
+const answerMemory = 24 * time.Hour
 
 // Options of a [Fetcher].
 type Options struct {
@@ -107,7 +107,7 @@ func NewFetcher(store storage, options Options, wake func(key string)) *Fetcher 
 		asking: make(chan struct{}, questions*options.Parallel),
 	}
 	f.fetches = jobs[Blob]{do: f.bring, wake: wake, now: options.Now, all: map[Source]*job[Blob]{}}
-	f.answers = jobs[Resolved]{do: f.resolve, wake: wake, now: options.Now, all: map[Source]*job[Resolved]{}, memory: memory}
+	f.answers = jobs[Resolved]{do: f.resolve, wake: wake, now: options.Now, all: map[Source]*job[Resolved]{}, memory: answerMemory}
 	return f
 }
 
