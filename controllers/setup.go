@@ -47,6 +47,8 @@ type Config struct {
 	Wakeups   *Wakeups
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // clock reads the time by a function that a test may have replaced.
@@ -153,7 +155,7 @@ func declarationChanged() predicate.Predicate {
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("unikernel"), Hosts: config.Hosts, Images: config.Images,
-		Probes: config.Probes, Namespace: config.Namespace, updates: newUpdateClock(time.Now()), Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
+		Probes: config.Probes, Namespace: config.Namespace, Now: config.Now, updates: newUpdateClock(clock(config.Now)), Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Unikernel{}, builder.WithPredicates(declarationChanged())).

@@ -304,7 +304,8 @@ func exactly(source images.Source, found *v1alpha1.ResolvedImage) images.Source 
 	switch {
 	case source.OCI.Reference != "":
 		reference, _, _ := strings.Cut(source.OCI.Reference, "@")
-		source.OCI.Reference = reference + "@" + found.Version
+		_, digest, _ := strings.Cut(found.Version, "@")
+		source.OCI.Reference = reference + "@" + digest
 	case source.Build.Job != "":
 		source.Build.UUID = found.Version
 	}

@@ -155,6 +155,9 @@ func (s *unikernelScope) probe() bool {
 // wasHealthy tells whether this very run of the unikernel was healthy.
 func (s *unikernelScope) wasHealthy() bool {
 	before := &s.before.Status
+	if history := s.uk.Status.History; len(history) == 0 || !history[0].Healthy {
+		return false
+	}
 	return apimeta.IsStatusConditionTrue(before.Conditions, v1alpha1.ConditionHealthy) && before.StartedAt.Equal(s.uk.Status.StartedAt) &&
 		before.Digest == s.uk.Status.Digest
 }

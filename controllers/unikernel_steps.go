@@ -365,24 +365,46 @@ func (s *unikernelScope) carryOut(ctx context.Context) error {
 
 // send streams the image from the store to the host.
 func (s *unikernelScope) send(ctx context.Context) error {
-	var image albatross.Image
-	if s.image != nil {
-		f, err := s.image.Open(ctx)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		image = albatross.Image{Reader: f, Size: s.image.Size}
-		if s.instance.Spec.CompressImages {
-			packed := compressed(f)
-			defer packed.Close()
-			image.Reader, image.Compressed = packed, true
-		}
+	image, closeImage, err := s.openImage(ctx)
+	if err != nil {
+		return err
 	}
+	defer closeImage()
 	create := s.host.Client().Create
 	if s.decision.action == actionReplace {
 		create = s.host.Client().ForceCreate
 	}
-	_, err := create(ctx, s.scope, s.uk.Name, s.desired.kind, image)
+	_, err = create(ctx, s.scope, s.uk.Name, s.desired.kind, image)
 	return err
+}
+
+// openImage opens what is to be sent, compressed when the instance asks for it.
+// Type bhyve has nothing.
+func (s *unikernelScope) openImage(ctx context.Context) (image albatross.Image, closeImage func(), err error) {
+	if s.image == nil {
+		return albatross.Image{}, func() {}, nil
+	}
+	size := s.image.Size
+	if s.instance.Spec.CompressImages {
+		content, err := s.image.Open(ctx)
+		if err != nil {
+			return albatross.Image{}, nil, err
+		}
+		defer content.Close()
+		if size, err = compressedSize(content); err != nil {
+			return albatross.Image{}, nil, err
+		}
+	}
+	content, err := s.image.Open(ctx)
+	if err != nil {
+		return albatross.Image{}, nil, err
+	}
+	if !s.instance.Spec.CompressImages {
+		return albatross.Image{Reader: content, Size: size}, func() { content.Close() }, nil
+	}
+	packed := compressed(content)
+	return albatross.Image{Reader: packed, Size: size, Compressed: true}, func() {
+		packed.Close()
+		content.Close()
+	}, nil
 }

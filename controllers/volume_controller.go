@@ -45,7 +45,7 @@ type VolumeReconciler struct {
 
 func setupVolume(mgr ctrl.Manager, config Config) error {
 	r := &VolumeReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("volume"), Hosts: config.Hosts, Images: config.Images,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("volume"), Now: config.Now, Hosts: config.Hosts, Images: config.Images,
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Volume{}, builder.WithPredicates(declarationChanged())).

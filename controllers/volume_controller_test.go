@@ -168,9 +168,7 @@ func TestVolumeSources(t *testing.T) {
 	oci.Spec.Source = &v1alpha1.VolumeSource{ContentSource: registry.source("data", "1")}
 	w.create(oci)
 	w.untilReady(oci)
-	if got := w.content(oci); !bytes.HasPrefix(got, []byte("from a registry")) {
-		t.Errorf("filled with %.20q", got)
-	}
+	w.holds(oci, []byte("from a registry"))
 	nowhere := w.newVolume("nowhere", 1)
 	nowhere.Spec.Source = &v1alpha1.VolumeSource{ContentSource: registry.source("data", "2")}
 	w.create(nowhere)

@@ -406,7 +406,7 @@ type Revision struct {
 	// +kubebuilder:validation:MaxLength=2048
 	Source string `json:"source,omitempty"`
 
-	// version is what the source calls the image: for oci the digest of the manifest, for build the UUID of the build.
+	// version is what the source calls the image: for oci the tag and the digest of the manifest, for build the UUID of the build.
 	// +optional
 	// +kubebuilder:validation:MaxLength=640
 	Version string `json:"version,omitempty"`
@@ -450,7 +450,7 @@ type ResolvedImage struct {
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest"`
 
-	// version is what the source calls it: for oci the digest of the manifest, for build the UUID of the build.
+	// version is what the source calls it: for oci the tag and the digest of the manifest, for build the UUID of the build.
 	// +optional
 	// +kubebuilder:validation:MaxLength=640
 	Version string `json:"version,omitempty"`

@@ -110,10 +110,11 @@ func fetchOnce(t testing.TB, source Source) {
 	t.Helper()
 	dir := t.TempDir()
 	defer os.RemoveAll(dir)
-	store, err := NewStore(dir)
+	store, err := OpenStore(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer store.Close()
 	f := NewFetcher(store, Options{Egress: loopback}, func(string) {})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)

@@ -326,7 +326,10 @@ type writing struct {
 // Write implements io.Writer.
 func (w writing) Write(p []byte) (int, error) {
 	n, err := w.w.Write(p)
-	if err != nil && w.ctx.Err() != nil {
+	switch {
+	case err == nil:
+		return n, nil
+	case w.ctx.Err() != nil:
 		return n, context.Cause(w.ctx)
 	}
 	return n, storeError(err)

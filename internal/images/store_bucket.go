@@ -34,14 +34,11 @@ func newID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Uploads to a cloud are cut into parts, of which so many are in memory at a
-// time. S3 takes at most 10,000 parts, which is 50 GB.
-const (
-	partSize      = 5 << 20
-	partsAtATime  = 2
-	contentType   = "application/octet-stream"
-	removeTimeout = 10 * time.Second
-)
+// contentType is what clouds show for what is kept.
+const contentType = "application/octet-stream"
+
+// tidyLimit is how long removing something superfluous may take.
+const tidyLimit = 10 * time.Second
 
 // bucket is where things are kept. For a folder it supplies what the driver of
 // the library lacks: renaming, and that what was acknowledged survives a power
@@ -189,6 +186,7 @@ func (b *bucket) create(ctx context.Context, key string) (*writer, error) {
 			if as(&w.file) {
 				return w.file.Chmod(0o600)
 			}
+			b.boundMemory(as)
 			return nil
 		},
 	})
@@ -230,7 +228,7 @@ func (b *bucket) mark(ctx context.Context, key string) error {
 // remove deletes an entry that nobody needs any more, even when the work that it
 // was for has been cancelled. Should it fail, the entry is cleared later.
 func (b *bucket) remove(ctx context.Context, key string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyLimit)
 	defer cancel()
 	_ = b.Delete(ctx, key)
 }

@@ -187,6 +187,7 @@ func TestWriterWaitsForTheCollector(t *testing.T) {
 				select {
 				case err := <-done:
 					t.Errorf("it did not wait: %v", err)
+					done <- err
 				case <-time.After(3 * markInterval):
 				}
 			}
@@ -203,6 +204,32 @@ func TestWriterWaitsForTheCollector(t *testing.T) {
 			t.Errorf("granted: %v, %v", granted, err)
 		}
 	})
+}
+
+// What comes between the look for what is old and the collector's mark is new.
+func TestWrittenBeforeTheMark(t *testing.T) {
+	for what, come := range map[string]func(s *Store){
+		"content": func(s *Store) { put(t, s, "x") },
+		"a grant": func(s *Store) { grantTo(t, s, "x", 1) },
+	} {
+		dir := t.TempDir()
+		collector, writer := newStore(t, dir), newStore(t, dir)
+		put(t, writer, "x")
+		grantTo(t, writer, "x", 1)
+		age(t, filepath.Join(dir, blobKey(digestOf("x"))), 2*longGrace)
+		age(t, filepath.Join(dir, grant{digestOf("x"), Provenance{1}}.key()), 2*longGrace)
+		asked := 0
+		got, err := collector.Collect(t.Context(), func(string) bool {
+			if asked++; asked == 1 {
+				come(writer)
+			}
+			return false
+		}, longGrace)
+		if got.Blobs != 0 || err != nil || asked == 0 {
+			t.Errorf("%s: %+v, %v", what, got, err)
+		}
+		holds(t, collector, "x")
+	}
 }
 
 // The mark of a collector that was killed holds up nobody for ever.
@@ -230,8 +257,9 @@ func TestCollectorAndWriters(t *testing.T) {
 	dir := t.TempDir()
 	collector, writer := newStore(t, dir), newStore(t, dir)
 	digest := digestOf("x")
+	const rounds = 150
 	removed := 0
-	for i := range 300 {
+	for i := range rounds {
 		put(t, writer, "x")
 		grantTo(t, writer, "x", 1)
 		age(t, filepath.Join(dir, blobKey(digest)), 2*longGrace)
@@ -245,7 +273,7 @@ func TestCollectorAndWriters(t *testing.T) {
 			removed += got.Blobs
 		})
 		both.Go(func() {
-			time.Sleep(time.Duration(i) * 5 * time.Microsecond)
+			time.Sleep(time.Duration(i) * 10 * time.Microsecond)
 			put(t, writer, "x")
 			grantTo(t, writer, "x", 1)
 		})
@@ -257,8 +285,8 @@ func TestCollectorAndWriters(t *testing.T) {
 			t.Fatalf("round %d: granted and lost", i)
 		}
 	}
-	if removed == 0 || removed == 300 {
-		t.Errorf("%d of 300 were removed: the two never met", removed)
+	if removed == 0 || removed == rounds {
+		t.Errorf("%d of %d were removed: the two never met", removed, rounds)
 	}
 }
 

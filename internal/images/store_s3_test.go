@@ -11,8 +11,8 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 )
 
-// s3 gives stores that share a bucket of an S3 server in this process.
-func s3(t *testing.T) (open func() *Store) {
+// cloud gives stores that share a bucket of an S3 server in this process.
+func cloud(t *testing.T) (open func() *Store) {
 	t.Helper()
 	backend := s3mem.New()
 	if err := backend.CreateBucket("images"); err != nil {

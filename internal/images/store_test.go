@@ -71,7 +71,7 @@ func folder(t *testing.T) (open func() *Store) {
 // onEach runs a test in a folder and in a bucket.
 func onEach(t *testing.T, test func(t *testing.T, open func() *Store)) {
 	t.Helper()
-	for name, where := range map[string]func(*testing.T) func() *Store{"folder": folder, "memory": memory, "S3": s3} {
+	for name, where := range map[string]func(*testing.T) func() *Store{"folder": folder, "memory": memory, "S3": cloud} {
 		t.Run(name, func(t *testing.T) { test(t, where(t)) })
 	}
 }
@@ -434,7 +434,7 @@ func TestAlteredFilesAreNotUsed(t *testing.T) {
 
 // The same for a bucket, where another process has done it.
 func TestAlteredObjectsAreNotUsed(t *testing.T) {
-	for name, where := range map[string]func(*testing.T) func() *Store{"memory": memory, "S3": s3} {
+	for name, where := range map[string]func(*testing.T) func() *Store{"memory": memory, "S3": cloud} {
 		t.Run(name, func(t *testing.T) {
 			open := where(t)
 			for what, content := range map[string]string{"other bytes": "evil!", "shorter": "go", "longer": "good! and more", "empty": ""} {
@@ -471,7 +471,7 @@ func TestManyAtATime(t *testing.T) {
 
 func manyAtATime(t *testing.T, open func() *Store) {
 	stores := []*Store{open(), open()}
-	contents := []string{"a", "b", strings.Repeat("c", 100000)}
+	contents := []string{"a", "b", strings.Repeat("c", 10000)}
 	var all sync.WaitGroup
 	for i := range 60 {
 		content, s := contents[i%len(contents)], stores[i%len(stores)]
