@@ -46,10 +46,11 @@ var errNoBuild = errors.New("the answer is not understood; is it a build server?
 // resolveBuild says which build is meant and what its main binary is. The server
 // tells no digests, so the binary is fetched, once for each build.
 func (f *Fetcher) resolveBuild(ctx context.Context, source Source) (Resolved, error) {
-	if source.Build.Job == "" {
-		return Resolved{}, fmt.Errorf("%w: no source is given", ErrInvalid)
-	}
-	answer, err := f.askBuild(ctx, source.Build.address())
+	var answer buildAnswer
+	err := inTurn(ctx, f.asking, func() (err error) {
+		answer, err = f.askBuild(ctx, source.Build.address())
+		return err
+	})
 	if err == nil {
 		err = answer.fits(source.Build)
 	}

@@ -347,6 +347,36 @@ func TestBuildServersThatCannotBeAsked(t *testing.T) {
 	}
 }
 
+// Large binaries that are on their way keep nobody from asking.
+func TestQuestionsBesideLargeBinaries(t *testing.T) {
+	const jobs = 2 * questions
+	b := newBuildServer(t)
+	for i := range jobs {
+		b.add(aBuild{fmt.Sprint("job", i), uuid(i), fmt.Sprint("binary", i), false})
+	}
+	open := make(chan struct{})
+	b.meanwhile(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/f/bin/") {
+			<-open
+		}
+		return false
+	})
+	options := quickly()
+	options.Parallel = 1
+	told := &sleepers{}
+	f := NewFetcher(newStore(t, t.TempDir()), options, told.wake)
+	run(t, f)
+	for i := range jobs {
+		job := fmt.Sprint("job", i)
+		if _, err := f.Resolve(t.Context(), job, b.source(job, LatestBuild), time.Now(), 0); !errors.Is(err, ErrInProgress) {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all are asked", func() bool { return b.asked("/latest/") == jobs && b.asked("/f/bin/") == 1 })
+	close(open)
+	eventually(t, "all are answered", func() bool { return len(told.count()) == jobs })
+}
+
 func TestBinariesThatAreTooLarge(t *testing.T) {
 	b := newBuildServer(t, aBuild{"website", uuid(1), strings.Repeat("x", 1000), false})
 	options := quickly()

@@ -367,3 +367,15 @@ func TestValidator(t *testing.T) {
 		}
 	}
 }
+
+func FuzzContentRange(f *testing.F) {
+	for _, text := range []string{"bytes 0-0/1", "bytes 5-9/*", "bytes -1-3/10", "items 0-1/2", ""} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		first, total, ok := contentRange(text)
+		if ok && (first < 0 || total != unknownSize && total <= first) {
+			t.Errorf("%q is understood as %d of %d", text, first, total)
+		}
+	})
+}

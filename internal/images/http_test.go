@@ -58,6 +58,7 @@ func fetch(t *testing.T, source Source, options Options) (Blob, error) {
 		t.Fatal("not done within a minute")
 	}
 	if err != nil {
+		tellsNothing(t, err)
 		kept(t, dir)
 	}
 	return blob, err

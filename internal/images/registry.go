@@ -52,7 +52,7 @@ type layer struct {
 // wants that. The library gives credentials to the registry and to the server of
 // tokens that it names, and to no other.
 func (f *Fetcher) openRegistry(ctx context.Context, oci OCI) (*registry, error) {
-	options := []name.Option{name.StrictValidation}
+	var options []name.Option
 	if oci.Insecure {
 		options = append(options, name.Insecure)
 	}

@@ -55,12 +55,14 @@ func (s Source) version() string {
 
 // resolve asks a source what it has.
 func (f *Fetcher) resolve(ctx context.Context, source Source) (resolved Resolved, err error) {
+	if source.Build != (Build{}) {
+		return f.resolveBuild(ctx, source)
+	}
+	if source.OCI == (OCI{}) {
+		return Resolved{}, fmt.Errorf("%w: no source is given", ErrInvalid)
+	}
 	err = inTurn(ctx, f.asking, func() error {
-		if source.OCI != (OCI{}) {
-			resolved, err = f.resolveLayer(ctx, source)
-		} else {
-			resolved, err = f.resolveBuild(ctx, source)
-		}
+		resolved, err = f.resolveLayer(ctx, source)
 		return err
 	})
 	return resolved, err
