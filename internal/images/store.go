@@ -165,6 +165,9 @@ func (s *Store) Known(digest string) (blob Blob, found bool) {
 // which nobody waits for, does the same without haste.
 const knownLimit = 2 * time.Second
 
+// verifyLimit is how long hashing may take.
+const verifyLimit = time.Hour
+
 // Get looks for content; found is false when it is not there, or was damaged, in
 // which case it is removed. It takes as long as hashing it does.
 func (s *Store) Get(ctx context.Context, digest string) (blob Blob, found bool, err error) {
@@ -183,13 +186,13 @@ func (s *Store) Get(ctx context.Context, digest string) (blob Blob, found bool, 
 		}
 		blob, found, err = s.verify(ctx, digest, now)
 	}
+	if err != nil && !isNotFound(err) {
+		return Blob{}, false, storeError(err)
+	}
 	if !found {
 		s.forget(digest)
 	}
-	if isNotFound(err) {
-		return Blob{}, false, nil
-	}
-	return blob, found, storeError(err)
+	return blob, found, nil
 }
 
 func (s *Store) isVerified(digest string, now version) (Blob, bool) {
@@ -201,6 +204,8 @@ func (s *Store) isVerified(digest string, now version) (Blob, bool) {
 
 // verify hashes content and removes it when it is damaged.
 func (s *Store) verify(ctx context.Context, digest string, before version) (blob Blob, sound bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, verifyLimit)
+	defer cancel()
 	r, err := s.bucket.NewReader(ctx, blobKey(digest), nil)
 	if err != nil {
 		return Blob{}, false, err

@@ -37,8 +37,12 @@ func newID() string {
 // contentType is what clouds show for what is kept.
 const contentType = "application/octet-stream"
 
-// tidyLimit is how long removing something superfluous may take.
-const tidyLimit = 10 * time.Second
+// Deadlines of what needs one or a few requests, and of removing something
+// superfluous. What takes as long as the content is large has the caller's.
+const (
+	requestLimit = 30 * time.Second
+	tidyLimit    = 10 * time.Second
+)
 
 // bucket is where things are kept. For a folder it supplies what the driver of
 // the library lacks: renaming, and that what was acknowledged survives a power
@@ -65,7 +69,7 @@ func openBucket(ctx context.Context, location string) (*bucket, error) {
 		}
 		return openFolder(filepath.FromSlash(u.Path))
 	}
-	b, err := blob.OpenBucket(ctx, location)
+	b, err := blob.OpenBucket(ctx, forS3(*u).String())
 	if err != nil {
 		return nil, fmt.Errorf("image store: %s: %s", (&url.URL{Scheme: u.Scheme, Host: u.Host}).String(), withoutURL(err, u))
 	}
@@ -217,6 +221,8 @@ func (w *writer) abort() {
 
 // mark writes an empty entry.
 func (b *bucket) mark(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
 	w, err := b.create(ctx, key)
 	if err != nil {
 		return err
@@ -249,6 +255,8 @@ type version struct {
 }
 
 func (b *bucket) version(ctx context.Context, key string) (version, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
 	a, err := b.Attributes(ctx, key)
 	if err != nil {
 		return version{}, err
@@ -271,7 +279,7 @@ func (b *bucket) list(ctx context.Context, prefix string) ([]entry, error) {
 	}
 	var found []entry
 	for token := blob.FirstPageToken; len(token) > 0; {
-		page, next, err := b.ListPage(ctx, token, 1000, &blob.ListOptions{Prefix: prefix})
+		page, next, err := b.page(ctx, token, prefix)
 		if err != nil {
 			return nil, err
 		}
@@ -281,6 +289,12 @@ func (b *bucket) list(ctx context.Context, prefix string) ([]entry, error) {
 		token = next
 	}
 	return found, nil
+}
+
+func (b *bucket) page(ctx context.Context, token []byte, prefix string) (page []*blob.ListObject, next []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	return b.ListPage(ctx, token, 1000, &blob.ListOptions{Prefix: prefix})
 }
 
 // listFolder bears with files that come and go meanwhile, as the library does not.

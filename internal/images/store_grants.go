@@ -59,14 +59,15 @@ func (s *Store) Granted(ctx context.Context, digest string, by Provenance) (bool
 	if _, known := s.grants.Get(g); known {
 		return true, nil
 	}
-	granted, err := s.bucket.Exists(ctx, g.key())
-	if err != nil {
+	_, err := s.bucket.version(ctx, g.key())
+	switch {
+	case isNotFound(err):
+		return false, nil
+	case err != nil:
 		return false, storeError(err)
 	}
-	if granted {
-		s.grants.Add(g, true, grantRemembered)
-	}
-	return granted, nil
+	s.grants.Add(g, true, grantRemembered)
+	return true, nil
 }
 
 func (s *Store) forgetGrants(digest string) {

@@ -66,7 +66,9 @@ func (r *ranges) ReadAt(p []byte, at int64) (int, error) {
 }
 
 func (r *ranges) read(at, size int64) ([]byte, error) {
-	from, err := r.bucket.NewRangeReader(r.ctx, r.key, at, size, nil)
+	ctx, cancel := context.WithTimeout(r.ctx, requestLimit)
+	defer cancel()
+	from, err := r.bucket.NewRangeReader(ctx, r.key, at, size, nil)
 	if err != nil {
 		return nil, err
 	}

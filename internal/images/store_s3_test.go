@@ -1,11 +1,15 @@
 package images
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
@@ -103,5 +107,35 @@ func TestLocations(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), "image store: ") || strings.Contains(err.Error(), "secret@") || strings.Contains(err.Error(), "=secret") || strings.Contains(err.Error(), ":secret") {
 			t.Errorf("%s: %v", location, err)
 		}
+	}
+}
+
+// A bucket that does not answer holds up nobody for long.
+func TestKnownDoesNotWait(t *testing.T) {
+	backend := s3mem.New()
+	if err := backend.CreateBucket("images"); err != nil {
+		t.Fatal(err)
+	}
+	server, silent := gofakes3.New(backend).Server(), atomic.Bool{}
+	s := s3At(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if silent.Load() {
+			<-r.Context().Done() // ends when who asked has given up
+			return
+		}
+		server.ServeHTTP(w, r)
+	}), "images", "")()
+	blob := put(t, s, "x")
+	silent.Store(true)
+	if _, known := s.Known(blob.Digest); known {
+		t.Error("known without having been asked")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, _, err := s.Get(ctx, blob.Digest); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not answer in time") {
+		t.Errorf("%v", err)
+	}
+	silent.Store(false)
+	if again, known := s.Known(blob.Digest); !known || again != blob {
+		t.Error("unknown when it answers again")
 	}
 }
