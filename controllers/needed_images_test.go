@@ -34,6 +34,7 @@ func TestNeededDigests(t *testing.T) {
 	for what, tt := range map[string]struct {
 		unikernels []v1alpha1.Unikernel
 		volumes    []v1alpha1.Volume
+		catalog    []v1alpha1.UnikernelImage
 		want       []string
 	}{
 		"no objects":            {},
@@ -53,9 +54,19 @@ func TestNeededDigests(t *testing.T) {
 			want:       []string{"a", "b", "e", "f"},
 		},
 		"volumes to be filled": {volumes: []v1alpha1.Volume{volume(&stored, nil), volume(nil, nil)}, want: []string{"b"}},
-		"a filled volume":      {volumes: []v1alpha1.Volume{volume(&url, new(metav1.Now()))}},
+		"what a tag was found to be, and is now": {
+			unikernels: []v1alpha1.Unikernel{unikernel(&tag, v1alpha1.UnikernelStatus{
+				Image: &v1alpha1.ResolvedImage{Digest: "g"}, AvailableImage: &v1alpha1.ResolvedImage{Digest: "h"},
+			})},
+			want: []string{"g", "h"},
+		},
+		"the catalogue": {
+			catalog: []v1alpha1.UnikernelImage{{Spec: v1alpha1.UnikernelImageSpec{Image: v1alpha1.CatalogSource{ContentSource: url}}}},
+			want:    []string{"a"},
+		},
+		"a filled volume": {volumes: []v1alpha1.Volume{volume(&url, new(metav1.Now()))}},
 	} {
-		if got := slices.Sorted(maps.Keys(neededDigests(tt.unikernels, tt.volumes))); !slices.Equal(got, tt.want) {
+		if got := slices.Sorted(maps.Keys(neededDigests(tt.unikernels, tt.volumes, tt.catalog))); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, want %v", what, got, tt.want)
 		}
 	}

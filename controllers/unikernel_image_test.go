@@ -188,7 +188,7 @@ func TestCatalog(t *testing.T) {
 	w.create(uk)
 	w.untilReason(uk, metav1.ConditionFalse, v1alpha1.ReasonCatalogEntryNotFound)
 	w.create(entry)
-	t.Cleanup(func() { w.Delete(context.Background(), entry) })
+	t.Cleanup(func() { _ = w.Delete(context.Background(), entry) }) // it may be gone
 	w.untilRuns(uk, string(entry.Spec.Image.SHA256))
 	arguments := func() []string {
 		for _, u := range w.host.Unikernels(w.namespace) {
@@ -302,9 +302,9 @@ func TestBuild(t *testing.T) {
 		http.Redirect(rw, r, "/job/hello/build/"+uuid+"/"+r.PathValue("rest"), http.StatusTemporaryRedirect)
 	})
 	mux.HandleFunc("/job/hello/build/"+uuid+"/{$}", func(rw http.ResponseWriter, _ *http.Request) {
-		json.NewEncoder(rw).Encode(map[string]any{"job": "hello", "uuid": uuid, "main_binary": true, "main_binary_size": len(content), "platform": "debian-12"})
+		_ = json.NewEncoder(rw).Encode(map[string]any{"job": "hello", "uuid": uuid, "main_binary": true, "main_binary_size": len(content), "platform": "debian-12"})
 	})
-	mux.HandleFunc("/job/hello/build/"+uuid+"/main-binary", func(rw http.ResponseWriter, _ *http.Request) { rw.Write(content) })
+	mux.HandleFunc("/job/hello/build/"+uuid+"/main-binary", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(content) })
 	mux.HandleFunc("/hash", func(rw http.ResponseWriter, r *http.Request) {
 		if r.FormValue("sha256") != hex.EncodeToString(sum[:]) {
 			http.NotFound(rw, r)
