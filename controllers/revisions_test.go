@@ -1,12 +1,14 @@
 package controllers
 
 import (
+	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"mollymawk.dev/operator/api/v1alpha1"
 )
@@ -17,7 +19,6 @@ func history(images string) (all []v1alpha1.Revision) {
 	for i, image := range images {
 		all = append(all, v1alpha1.Revision{
 			Revision: int64(len(images) - i), Digest: strings.ToLower(string(image)), Healthy: image < 'a',
-			Config: &runtime.RawExtension{Raw: []byte("{}")},
 		})
 	}
 	return all
@@ -25,14 +26,12 @@ func history(images string) (all []v1alpha1.Revision) {
 
 func TestLastGood(t *testing.T) {
 	for images, want := range map[string]int64{"": 0, "A": 0, "a": 0, "bA": 1, "ba": 0, "cbA": 1, "cBa": 2, "AbA": 0, "aBA": 2} {
-		got := lastGood(history(images))
+		got := lastGood(history(images), func(int64) bool { return true })
 		if (got == nil) != (want == 0) || got != nil && got.Revision != want {
 			t.Errorf("%q: %+v, want %d", images, got, want)
 		}
 	}
-	lost := history("bA")
-	lost[1].Config = nil
-	if lastGood(lost) != nil {
+	if lastGood(history("bA"), func(int64) bool { return false }) != nil {
 		t.Error("without its configuration a revision cannot be brought back")
 	}
 }
@@ -69,67 +68,71 @@ func TestTrimHistory(t *testing.T) {
 			}
 		}
 	}
-	large := history("abcD")
-	for i := range large {
-		large[i].Config.Raw = make([]byte, maxHistoryConfig/2)
-	}
-	got := trimHistory(large, nil)
-	if got[0].Config == nil || got[1].Config != nil || got[2].Config != nil || got[3].Config == nil {
-		t.Error("not the newest and the last good one keep their configurations")
-	}
 }
 
 func TestRevisionConfig(t *testing.T) {
 	uk := declared()
 	uk.Spec.Memory, uk.Spec.CPUIDs, uk.Spec.StartupPriority = new(v1alpha1.FromMiB(64)), []v1alpha1.CPUID{1}, 7
 	uk.Spec.RestartPolicy = &v1alpha1.RestartPolicy{Type: v1alpha1.RestartOnFailure, ExitCodes: []v1alpha1.ExitCode{3}}
-	plain := uk.Spec.DeepCopy()
-	plain.Memory, plain.CPUIDs, plain.Arguments, plain.NetworkInterfaces, plain.BlockDevices, plain.RestartPolicy, plain.StartupPriority = nil, nil, nil, nil, nil, nil, 0
-	back, err := withConfig(plain, configOf(&uk.Spec))
+	info := runningAs(desiredOf(uk)).Info
+	text, err := json.Marshal(runningConfig(info, &uk.Spec))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, got := *uk, *uk
-	got.Spec = *back
-	if desiredOf(&got).configHash() != desiredOf(&want).configHash() {
-		t.Errorf("brought back %+v of %+v", back, uk.Spec)
+	changed := uk.DeepCopy()
+	changed.Spec.Memory, changed.Spec.CPUIDs, changed.Spec.Arguments, changed.Spec.NetworkInterfaces, changed.Spec.BlockDevices = nil, nil, nil, nil, nil
+	changed.Spec.RestartPolicy, changed.Spec.StartupPriority = nil, 0
+	changed.Spec = *readConfigs(map[string][]byte{"3": text, "x": text, "4": []byte("[")})[3].onto(&changed.Spec)
+	if differences := desiredOf(changed).differences(info); len(differences) != 0 {
+		t.Errorf("what is brought back differs from what ran in %v", differences)
 	}
-	if _, err := withConfig(plain, &runtime.RawExtension{Raw: []byte("[")}); err == nil {
-		t.Error("a damaged configuration is taken")
+	never := declared()
+	never.Spec.RestartPolicy = &v1alpha1.RestartPolicy{Type: v1alpha1.RestartNever}
+	if c := runningConfig(runningAs(desiredOf(never)).Info, &never.Spec); c.RestartPolicy == nil || c.RestartPolicy.Type != v1alpha1.RestartNever {
+		t.Errorf("restart policy %+v", c.RestartPolicy)
 	}
 }
 
-func TestFindInForce(t *testing.T) {
+func TestWithConfig(t *testing.T) {
+	half := make([]byte, maxConfigs/2)
+	old := map[string][]byte{"2": []byte("two"), "1": half, "0": []byte("gone from history")}
+	got := withConfig(old, history("abc"), half)
+	if len(got) != 2 || len(got["3"]) != len(half) || string(got["2"]) != "two" {
+		t.Errorf("keeps %v", slices.Sorted(maps.Keys(got)))
+	}
+	if got := withConfig(nil, history("a"), make([]byte, maxConfigs+1)); len(got) != 0 {
+		t.Error("keeps what an API server may refuse")
+	}
+}
+
+func TestRevisionInForce(t *testing.T) {
 	uk := declared()
 	uk.Status.History = history("bA")
-	for _, tt := range []struct {
-		what       string
-		annotation string
-		rollback   int64
-		want       int64
-		problem    string
-	}{
-		{"what spec declares", "", 0, 0, ""},
-		{"as asked", "1", 0, 1, ""},
-		{"as asked, though rolled back", "2", 1, 2, ""},
-		{"rolled back", "", 1, 1, ""},
-		{"not in history", "3", 0, 0, "no revision"},
-		{"no number", "first", 0, 0, "no revision"},
-	} {
-		uk := uk.DeepCopy()
-		if tt.annotation != "" {
-			uk.Annotations = map[string]string{v1alpha1.AnnotationRollback: tt.annotation}
+	uk.Annotations = map[string]string{v1alpha1.AnnotationRollback: "1"}
+	configs := map[int64]revisionConfig{1: {Arguments: []string{"--old"}}}
+	got, err := revisionInForce(uk, "1", configs)
+	if err != nil || got.revision.Revision != 1 || got.digest != "a" || !slices.Equal(got.spec.Arguments, []string{"--old"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for number, problem := range map[string]string{"2": "is not kept", "3": "no revision", "first": "no revision", "": "no revision"} {
+		if _, err := revisionInForce(uk, number, configs); err == nil || !strings.Contains(err.Error(), problem) {
+			t.Errorf("%q: %v", number, err)
 		}
-		if tt.rollback != 0 {
-			uk.Status.Rollback = &v1alpha1.RollbackStatus{Revision: tt.rollback}
-		}
-		got, err := findInForce(uk)
-		if (err != nil) != (tt.problem != "") || err != nil && !strings.Contains(err.Error(), tt.problem) {
-			t.Errorf("%s: %v", tt.what, err)
-		}
-		if got.spec == nil || (got.revision == nil) != (tt.want == 0) || got.revision != nil && got.revision.Revision != tt.want {
-			t.Errorf("%s: %+v", tt.what, got.revision)
-		}
+	}
+}
+
+func TestRevisionAsked(t *testing.T) {
+	uk := declared()
+	if _, asked := revisionAsked(uk); asked {
+		t.Error("nobody asked")
+	}
+	uk.Status.Rollback = &v1alpha1.RollbackStatus{Revision: 3}
+	if number, _ := revisionAsked(uk); number != "3" {
+		t.Errorf("rolled back to %q", number)
+	}
+	uk.Annotations = map[string]string{v1alpha1.AnnotationRollback: "1"}
+	if number, _ := revisionAsked(uk); number != "1" {
+		t.Errorf("asked for %q", number)
 	}
 }
 

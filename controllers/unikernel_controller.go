@@ -53,7 +53,8 @@ type UnikernelReconciler struct {
 	Hosts    HostPool
 	Images   ImageGetter
 	Probes   Prober
-	// Namespace is where the Secrets of the catalogue's entries are.
+	// Namespace is the operator's, where the Secrets of the catalogue's entries and of
+	// earlier revisions are.
 	Namespace string
 	// Comebacks paces how often a unikernel that keeps ending is brought back.
 	Comebacks *flowcontrol.Backoff
@@ -123,9 +124,8 @@ type unikernelScope struct {
 
 func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikernelScope {
 	before := uk.DeepCopy()
-	known, _ := findInForce(uk) // chooseRevision says what is wrong
 	return &unikernelScope{
-		UnikernelReconciler: r, uk: uk, before: before, inForce: known,
+		UnikernelReconciler: r, uk: uk, before: before, inForce: declaredInForce(uk),
 		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
 	}
 }
@@ -151,7 +151,7 @@ func (s *unikernelScope) run(ctx context.Context) outcome.Outcome {
 }
 
 func (s *unikernelScope) deletionSteps() []func(context.Context) outcome.Outcome {
-	return []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.letGo}
+	return []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.forgetConfigs, s.letGo}
 }
 
 func (s *unikernelScope) now() time.Time { return clock(s.Now) }

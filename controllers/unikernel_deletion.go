@@ -9,6 +9,11 @@ import (
 )
 
 func (s *unikernelScope) checkFinalizer(ctx context.Context) outcome.Outcome {
+	if s.owned() && s.uk.Spec.DeletionPolicy == v1alpha1.DeletionPolicyOrphan {
+		if end := s.forgetConfigs(ctx); end.Ended() {
+			return end
+		}
+	}
 	return s.placement.checkFinalizer(ctx, s.uk.Spec.DeletionPolicy)
 }
 

@@ -3,64 +3,17 @@ package controllers
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"mollymawk.dev/operator/api/v1alpha1"
 )
 
-const (
-	// maxHistory is how many revisions status keeps.
-	maxHistory = 10
-	// maxHistoryConfig is how many bytes the configurations of all revisions may
-	// have, far below what an API server takes for an object.
-	maxHistoryConfig = 128 << 10
-)
-
-// revisionConfig is the part of spec that a rollback brings back: all that the
-// host is told, but not the image.
-type revisionConfig struct {
-	Memory             *resource.Quantity          `json:"memory,omitempty"`
-	CPUIDs             []v1alpha1.CPUID            `json:"cpuIDs,omitempty"`
-	CPUs               int32                       `json:"cpus,omitempty"`
-	Arguments          []string                    `json:"arguments,omitempty"`
-	NetworkInterfaces  []v1alpha1.NetworkInterface `json:"networkInterfaces,omitempty"`
-	BlockDevices       []v1alpha1.BlockDevice      `json:"blockDevices,omitempty"`
-	RestartPolicy      *v1alpha1.RestartPolicy     `json:"restartPolicy,omitempty"`
-	StartupPriority    int32                       `json:"startupPriority,omitempty"`
-	LinuxBootPartition string                      `json:"linuxBootPartition,omitempty"`
-}
-
-func configOf(spec *v1alpha1.UnikernelSpec) *runtime.RawExtension {
-	text, err := json.Marshal(revisionConfig{
-		Memory: spec.Memory, CPUIDs: spec.CPUIDs, CPUs: spec.CPUs, Arguments: spec.Arguments,
-		NetworkInterfaces: spec.NetworkInterfaces, BlockDevices: spec.BlockDevices, RestartPolicy: spec.RestartPolicy,
-		StartupPriority: spec.StartupPriority, LinuxBootPartition: spec.LinuxBootPartition,
-	})
-	if err != nil {
-		panic(fmt.Sprintf("a configuration has no cycles and no functions: %v", err))
-	}
-	return &runtime.RawExtension{Raw: text}
-}
-
-// withConfig gives spec with the configuration of a revision.
-func withConfig(spec *v1alpha1.UnikernelSpec, config *runtime.RawExtension) (*v1alpha1.UnikernelSpec, error) {
-	var c revisionConfig
-	if err := json.Unmarshal(config.Raw, &c); err != nil {
-		return nil, fmt.Errorf("the configuration in history cannot be read: %w", err)
-	}
-	with := spec.DeepCopy()
-	with.Memory, with.CPUIDs, with.CPUs, with.Arguments = c.Memory, c.CPUIDs, c.CPUs, c.Arguments
-	with.NetworkInterfaces, with.BlockDevices, with.RestartPolicy = c.NetworkInterfaces, c.BlockDevices, c.RestartPolicy
-	with.StartupPriority, with.LinuxBootPartition = c.StartupPriority, c.LinuxBootPartition
-	return with, nil
-}
+// maxHistory is how many revisions status keeps.
+const maxHistory = 10
 
 // inForce is what shall run: what spec declares, or a revision that was brought
 // back.
@@ -76,27 +29,18 @@ type inForce struct {
 	revision *v1alpha1.Revision
 }
 
-// findInForce works it out from spec and status. A revision that cannot be brought
-// back is an error, and what spec declares is given too.
-func findInForce(uk *v1alpha1.Unikernel) (inForce, error) {
-	declared := declaredInForce(uk)
-	number, asked := revisionAsked(uk)
-	if !asked {
-		return declared, nil
-	}
+// revisionInForce is a revision of the history with its configuration.
+func revisionInForce(uk *v1alpha1.Unikernel, number string, configs map[int64]revisionConfig) (inForce, error) {
 	i := slices.IndexFunc(uk.Status.History, func(r v1alpha1.Revision) bool { return strconv.FormatInt(r.Revision, 10) == number })
 	if i < 0 {
-		return declared, fmt.Errorf("status.history has no revision %q", number)
+		return inForce{}, fmt.Errorf("status.history has no revision %q", number)
 	}
 	revision := uk.Status.History[i].DeepCopy()
-	if revision.Config == nil {
-		return declared, fmt.Errorf("status.history does not have the configuration of revision %s any more", number)
+	config, ok := configs[revision.Revision]
+	if !ok {
+		return inForce{}, fmt.Errorf("the configuration of revision %s is not kept", number)
 	}
-	spec, err := withConfig(&uk.Spec, revision.Config)
-	if err != nil {
-		return declared, err
-	}
-	return inForce{spec: spec, digest: revision.Digest, version: revision.Version, source: revision.Source, revision: revision}, nil
+	return inForce{spec: config.onto(&uk.Spec), digest: revision.Digest, version: revision.Version, source: revision.Source, revision: revision}, nil
 }
 
 // revisionAsked gives the revision that shall run instead of what spec declares:
@@ -146,7 +90,7 @@ func (s *unikernelScope) recordRevision(reason string) {
 	st := &s.uk.Status
 	next := v1alpha1.Revision{
 		Revision: 1, Digest: s.desired.digest, Version: s.inForce.version, Source: s.inForce.source, ConfigHash: s.desired.configHash(),
-		Config: configOf(s.inForce.spec), Reason: reason, DeployedAt: new(metav1.NewTime(s.now()).Rfc3339Copy()),
+		Reason: reason, DeployedAt: new(metav1.NewTime(s.now()).Rfc3339Copy()),
 	}
 	if len(st.History) > 0 {
 		if sameRevision(st.History[0], next) {
@@ -161,10 +105,10 @@ func sameRevision(a, b v1alpha1.Revision) bool {
 	return a.Digest == b.Digest && a.ConfigHash == b.ConfigHash
 }
 
-// trimHistory keeps the newest revisions and as many configurations as there is
-// room for. The one in force is never lost, nor the last good one.
+// trimHistory keeps the newest revisions, and always the one in force and the last
+// good one.
 func trimHistory(history []v1alpha1.Revision, inForce *v1alpha1.Revision) []v1alpha1.Revision {
-	good := lastGood(history)
+	good := lastGood(history, func(int64) bool { return true })
 	needed := func(r v1alpha1.Revision) bool {
 		return inForce != nil && r.Revision == inForce.Revision || good != nil && r.Revision == good.Revision
 	}
@@ -175,24 +119,14 @@ func trimHistory(history []v1alpha1.Revision, inForce *v1alpha1.Revision) []v1al
 		}
 		history = slices.Delete(history, i, i+1)
 	}
-	room := maxHistoryConfig
-	for _, keepNeeded := range []bool{true, false} { // what is needed has the first claim on the room
-		for i := range history {
-			if config := history[i].Config; config != nil && needed(history[i]) == keepNeeded {
-				if room -= len(config.Raw); room < 0 && !keepNeeded {
-					history[i].Config = nil
-				}
-			}
-		}
-	}
 	return history
 }
 
 // lastGood gives the newest revision before the first one with which the unikernel
-// was ready and which differs from it, if it can be brought back.
-func lastGood(history []v1alpha1.Revision) *v1alpha1.Revision {
+// was ready, which differs from it, and whose configuration is kept.
+func lastGood(history []v1alpha1.Revision, kept func(revision int64) bool) *v1alpha1.Revision {
 	for i := range history {
-		if r := &history[i]; i > 0 && r.Healthy && r.Config != nil && !sameRevision(*r, history[0]) {
+		if r := &history[i]; i > 0 && r.Healthy && !sameRevision(*r, history[0]) && kept(r.Revision) {
 			return r
 		}
 	}

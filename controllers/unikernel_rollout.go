@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -28,16 +29,44 @@ type Prober interface {
 
 // chooseRevision finds what shall run. A rollback is lifted when what is declared
 // is not what failed any more.
-func (s *unikernelScope) chooseRevision(context.Context) outcome.Outcome {
+func (s *unikernelScope) chooseRevision(ctx context.Context) outcome.Outcome {
 	if rollback := s.uk.Status.Rollback; rollback != nil && rollback.Declaration != declarationHash(s.uk) {
 		s.uk.Status.Rollback = nil
 	}
-	chosen, err := findInForce(s.uk)
+	s.inForce = declaredInForce(s.uk)
+	number, asked := revisionAsked(s.uk)
+	if !asked {
+		return outcome.Continue()
+	}
+	configs, err := s.keptConfigs(ctx)
+	if err != nil {
+		return outcome.Retry(err)
+	}
+	if newest := s.uk.Status.History; len(newest) > 0 && strconv.FormatInt(newest[0].Revision, 10) == number {
+		if _, kept := configs[newest[0].Revision]; !kept {
+			return s.keepNewest(ctx)
+		}
+	}
+	revision, err := revisionInForce(s.uk, number, configs)
 	if err != nil {
 		return s.end(status.Stalled(v1alpha1.ReasonRevisionNotFound, err.Error()), outcome.Done())
 	}
-	s.inForce = chosen
+	s.inForce = revision
 	return outcome.Continue()
+}
+
+// keepNewest keeps the configuration of what runs, which is to go on when spec
+// changes.
+func (s *unikernelScope) keepNewest(ctx context.Context) outcome.Outcome {
+	kept, err := s.keepConfig(ctx)
+	if err != nil {
+		return outcome.Retry(err)
+	}
+	if !kept {
+		return s.end(status.Stalled(v1alpha1.ReasonRevisionNotFound, "the newest revision does not run, and its configuration is not kept"), outcome.Done())
+	}
+	s.unchanged = true
+	return outcome.Wait(changePause) // until it is in the cache
 }
 
 // checkProgress brings the last good revision back when what was deployed did not
@@ -53,8 +82,18 @@ func (s *unikernelScope) checkProgress(ctx context.Context) outcome.Outcome {
 		s.lookAgain(left)
 		return outcome.Continue()
 	}
-	good := lastGood(s.uk.Status.History)
-	if state.Health == probe.Healthy || good == nil {
+	if state.Health == probe.Healthy {
+		return outcome.Continue()
+	}
+	configs, err := s.keptConfigs(ctx)
+	if err != nil {
+		return outcome.Retry(err)
+	}
+	good := lastGood(s.uk.Status.History, func(revision int64) bool {
+		_, kept := configs[revision]
+		return kept
+	})
+	if good == nil {
 		return outcome.Continue()
 	}
 	s.uk.Status.Rollback = &v1alpha1.RollbackStatus{

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -209,6 +210,10 @@ func TestRollbackAsAsked(t *testing.T) {
 	second := uk.Status.Digest
 	annotate(w, uk, v1alpha1.AnnotationRollback, "7")
 	w.untilReason(uk, metav1.ConditionFalse, v1alpha1.ReasonRevisionNotFound)
+	annotate(w, uk, v1alpha1.AnnotationRollback, "2") // what runs
+	w.until("held", uk, func() bool {
+		return reason(uk, v1alpha1.ConditionReady, metav1.ConditionTrue) == v1alpha1.ReasonRolledBack
+	})
 	if got := w.host.Mutations(w.hostName(uk)); got != 2 {
 		t.Errorf("%d commands", got)
 	}
@@ -231,6 +236,19 @@ func TestRollbackAsAsked(t *testing.T) {
 	if uk.Status.Digest == second {
 		t.Error("went back to the second")
 	}
+
+	// What is kept of it goes with it.
+	var kept corev1.Secret
+	key := client.ObjectKey{Namespace: w.system, Name: "revisions-" + string(uk.UID)}
+	if err := w.Get(t.Context(), key, &kept); err != nil || len(kept.Data) == 0 {
+		t.Fatal(err)
+	}
+	w.delete(uk)
+	w.untilGone(uk)
+	w.wait("gone too", func() (bool, string) {
+		err := w.Get(t.Context(), key, &kept)
+		return err != nil && client.IgnoreNotFound(err) == nil, ""
+	})
 }
 
 // TestEndsAtOnce shows the end of a unikernel that does not come up.

@@ -266,6 +266,11 @@ func (s *unikernelScope) act(ctx context.Context) outcome.Outcome {
 	if pause := s.comebackPause(); pause > 0 {
 		return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Wait(pause))
 	}
+	if s.decision.action.endsRunning() {
+		if _, err := s.keepConfig(ctx); err != nil {
+			return outcome.Retry(err)
+		}
+	}
 	if end := s.command(ctx, s.decision.action, s.carryOut); end.Ended() {
 		return end
 	}

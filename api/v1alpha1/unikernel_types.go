@@ -3,7 +3,6 @@ package v1alpha1
 import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // UnikernelType is the kind of virtual machine.
@@ -429,12 +428,6 @@ type Revision struct {
 	// healthy says that the unikernel was ready with it. The newest such revision is what a failed change is rolled back to.
 	// +optional
 	Healthy bool `json:"healthy,omitempty"`
-
-	// config is the configuration, in the fields of spec, that a rollback brings back.
-	// The oldest revisions lose it when all together are above 128 KiB; they cannot be rolled back to.
-	// +optional
-	// +kubebuilder:pruning:PreserveUnknownFields
-	Config *runtime.RawExtension `json:"config,omitempty"`
 }
 
 // ResolvedImage is what a source that may change was found to be.

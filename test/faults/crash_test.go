@@ -245,6 +245,13 @@ func newEntry(w *world, _ client.Object) {
 	change(w, w.entry(1), func(e *v1alpha1.UnikernelImage) { e.Spec = w.entry(2).Spec })
 }
 
+func isUpdated(w *world, o client.Object) {
+	uk := o.(*v1alpha1.Unikernel)
+	w.until("updated", uk, func() bool {
+		return uk.Status.Digest == string(w.web.image(w.T, 2).SHA256) && condition(uk, v1alpha1.ConditionReady).Status == metav1.ConditionTrue
+	})
+}
+
 // updated checks that the newer image is the one in use.
 func updated(t *testing.T, w *world, o client.Object) {
 	st, want := &o.(*v1alpha1.Unikernel).Status, string(w.web.image(t, 2).SHA256)
@@ -309,7 +316,7 @@ var stories = []story{
 		name: "reconfigure", command: "unikernel restart", object: unikernel, prepare: ready, begin: newArguments, done: runsNewArguments, check: asDeclared,
 		points: []point{cutBefore, notCarriedOut, noReply, cutReply, cutInReply, garbage, answered, beforeStatus, afterStatus},
 	}, {
-		name: "update", command: "unikernel force create", object: catalogued, prepare: readyFromCatalog, begin: newEntry, done: runsNewImage, check: updated,
+		name: "update", command: "unikernel force create", object: catalogued, prepare: readyFromCatalog, begin: newEntry, done: runsNewImage, settled: isUpdated, check: updated,
 		points: []point{beforeSaved, afterSaved, cutHalf, notCarriedOut, noReply, cutReply, answered, beforeStatus, afterStatus},
 	}, {
 		name: "roll back", command: "unikernel force create", object: probed, prepare: onTrial, begin: waits, done: runsOldImage, settled: isRolledBack, check: rolledBack,
