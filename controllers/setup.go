@@ -21,6 +21,7 @@ import (
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/outcome"
 )
 
@@ -44,6 +45,8 @@ type Config struct {
 	Wakeups   *Wakeups
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
+	// Liveness watches the queues; nil watches none.
+	Liveness *liveness.Monitor
 }
 
 // clock reads the time by a function that a test may have replaced.
@@ -73,6 +76,7 @@ const (
 func (c *Config) options() controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: c.Workers,
+		NewQueue:                c.Liveness.NewQueue,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, longestRetry),
 	}
 }
@@ -141,10 +145,11 @@ func declarationChanged() predicate.Predicate {
 
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("unikernel"), Hosts: config.Hosts, Images: config.Images,
-		Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder(unikernelController), Hosts: config.Hosts, Images: config.Images,
+		Liveness: config.Liveness, Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
 	}
 	return ctrl.NewControllerManagedBy(mgr).
+		Named(unikernelController).
 		For(&v1alpha1.Unikernel{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).

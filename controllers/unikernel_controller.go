@@ -16,6 +16,7 @@ import (
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/outcome"
 )
 
@@ -38,8 +39,12 @@ type ImageGetter interface {
 	RetryAfter(source images.Source) time.Duration
 }
 
-// unikernelKind is the kind's name in the keys of those who wait for something.
-const unikernelKind = "Unikernel"
+const (
+	// unikernelKind is the kind's name in the keys of those who wait for something.
+	unikernelKind = "Unikernel"
+	// unikernelController is what the controller is called.
+	unikernelController = "unikernel"
+)
 
 // UnikernelReconciler makes what runs on a host match a Unikernel.
 type UnikernelReconciler struct {
@@ -49,6 +54,8 @@ type UnikernelReconciler struct {
 	Recorder events.EventRecorder
 	Hosts    HostPool
 	Images   ImageGetter
+	// Liveness is told that uploads go on; nil if nobody asks.
+	Liveness *liveness.Monitor
 	// Comebacks paces how often a unikernel that keeps ending is brought back.
 	Comebacks *flowcontrol.Backoff
 	// Now is the clock; nil means time.Now.

@@ -18,11 +18,16 @@ import (
 	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/outcome"
 )
 
-// volumeKind is the kind's name in the keys of those who wait for something.
-const volumeKind = "Volume"
+const (
+	// volumeKind is the kind's name in the keys of those who wait for something.
+	volumeKind = "Volume"
+	// volumeController is what the controller is called.
+	volumeController = "volume"
+)
 
 // VolumeReconciler makes a block device on a host match a Volume.
 type VolumeReconciler struct {
@@ -32,6 +37,8 @@ type VolumeReconciler struct {
 	Recorder events.EventRecorder
 	Hosts    HostPool
 	Images   ImageGetter
+	// Liveness is told that uploads go on; nil if nobody asks.
+	Liveness *liveness.Monitor
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
@@ -45,9 +52,11 @@ type VolumeReconciler struct {
 
 func setupVolume(mgr ctrl.Manager, config Config) error {
 	r := &VolumeReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("volume"), Hosts: config.Hosts, Images: config.Images,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder(volumeController), Hosts: config.Hosts, Images: config.Images,
+		Liveness: config.Liveness,
 	}
 	return ctrl.NewControllerManagedBy(mgr).
+		Named(volumeController).
 		For(&v1alpha1.Volume{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).

@@ -24,6 +24,7 @@ import (
 	"mollymawk.dev/operator/controllers"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/metrics"
 	"mollymawk.dev/operator/internal/options"
 	"mollymawk.dev/operator/internal/redact"
@@ -53,7 +54,11 @@ func Run(ctx context.Context, cluster *rest.Config, o options.Options, log logr.
 	if err != nil {
 		return err
 	}
-	if err := addParts(ctx, mgr, o, log); err != nil {
+	monitor := &liveness.Monitor{}
+	if err := mgr.AddHealthzCheck("controllers", monitor.Check); err != nil {
+		return err
+	}
+	if err := addParts(ctx, mgr, o, monitor, log); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -104,7 +109,7 @@ func cacheOptions(namespace string) cache.Options {
 }
 
 // addParts adds the pool of hosts, the fetcher of images and the reconcilers.
-func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr.Logger) error {
+func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, monitor *liveness.Monitor, log logr.Logger) error {
 	pool, err := newPool(o, log)
 	if err != nil {
 		return err
@@ -124,7 +129,7 @@ func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr
 		}
 	}
 	return controllers.Setup(ctx, mgr, controllers.Config{
-		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: o.Workers,
+		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: o.Workers, Liveness: monitor,
 	})
 }
 
