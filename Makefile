@@ -60,6 +60,10 @@ manifests: ## Generate the CustomResourceDefinitions and the operator's role.
 	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers/... output:rbac:dir=config/rbac
 
+.PHONY: released-crds
+released-crds: ## Keep the CustomResourceDefinitions as those of a release, which later ones must not break.
+	cp config/crd/bases/*.yaml config/crd/released/
+
 .PHONY: fmt
 fmt: ## Format the code and order its imports.
 	$(TOOL) golangci-lint fmt ./...
