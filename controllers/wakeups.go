@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
 )
 
@@ -121,7 +122,7 @@ func announce(recorder events.EventRecorder, o runtime.Object, before, after []m
 		return
 	}
 	kind := corev1.EventTypeNormal
-	if apimeta.IsStatusConditionTrue(after, "Stalled") || now.Status == metav1.ConditionUnknown {
+	if apimeta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) || now.Status == metav1.ConditionUnknown || now.Reason == v1alpha1.ReasonCredentialsExpiring {
 		kind = corev1.EventTypeWarning
 	}
 	recorder.Eventf(o, nil, kind, now.Reason, "Reconcile", "%s", now.Message)
