@@ -122,8 +122,13 @@ func announce(recorder events.EventRecorder, o runtime.Object, before, after []m
 		return
 	}
 	kind := corev1.EventTypeNormal
-	if apimeta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) || now.Status == metav1.ConditionUnknown || now.Reason == v1alpha1.ReasonCredentialsExpiring {
+	if apimeta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) || now.Status == metav1.ConditionUnknown || worrying[now.Reason] {
 		kind = corev1.EventTypeWarning
 	}
 	recorder.Eventf(o, nil, kind, now.Reason, "Reconcile", "%s", now.Message)
+}
+
+// worrying are the reasons of warnings beside those of what is stalled or unknown.
+var worrying = map[string]bool{
+	v1alpha1.ReasonHostError: true, v1alpha1.ReasonImageFetchFailed: true, v1alpha1.ReasonCredentialsExpiring: true,
 }
