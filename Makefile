@@ -10,6 +10,8 @@ SHELL := bash
 DATA_DIR ?= .standalone
 # The image of the operator that docker-build makes and deploy uses.
 IMG ?= mollymawk-operator:latest
+# The kustomization that build-installer and deploy use: config/namespaced for a few namespaces only.
+CONFIG ?= config/default
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
 # The benchmarks that run.
@@ -169,7 +171,7 @@ dist/kustomization.yaml:
 	@mkdir -p dist
 	@image='$(IMG)'; tag="$${image##*:}"; name="$${image%:*}"; \
 		if [[ "$$image" != *:* || "$$tag" == */* ]]; then name="$$image"; tag=latest; fi; \
-		printf 'resources:\n- ../config/default\nimages:\n- name: mollymawk-operator\n  newName: %s\n  newTag: "%s"\n' "$$name" "$$tag" > $@
+		printf 'resources:\n- ../$(CONFIG)\nimages:\n- name: mollymawk-operator\n  newName: %s\n  newTag: "%s"\n' "$$name" "$$tag" > $@
 
 .PHONY: build-installer
 build-installer: dist/kustomization.yaml ## Write dist/install.yaml: all that a cluster needs, with the image IMG.

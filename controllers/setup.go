@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -43,6 +42,8 @@ type Config struct {
 	Hosts     *hosts.Pool
 	Images    ImageGetter
 	Wakeups   *Wakeups
+	// WatchNamespaces are the only ones whose objects are looked after; none means all.
+	WatchNamespaces []string
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
 	// Liveness watches the queues; nil watches none.
@@ -146,18 +147,17 @@ func declarationChanged() predicate.Predicate {
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder(unikernelController), Hosts: config.Hosts, Images: config.Images,
-		Liveness: config.Liveness, Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
+		WatchNamespaces: config.WatchNamespaces, Liveness: config.Liveness, Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named(unikernelController).
 		For(&v1alpha1.Unikernel{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(r.onVolume), builder.WithPredicates(readinessChanged())).
 		WatchesRawSource(hostChanges(config.Hosts, r.affected, changePause)).
 		WatchesRawSource(config.Wakeups.source(unikernelKind)).
-		WithOptions(config.options()).
-		Complete(r)
+		WithOptions(config.options())
+	return watchNamespaces(b, config, r.inNamespace).Complete(r)
 }
 
 // instanceMatters lets through the changes of an instance that its unikernels

@@ -54,6 +54,8 @@ type UnikernelReconciler struct {
 	Recorder events.EventRecorder
 	Hosts    HostPool
 	Images   ImageGetter
+	// WatchNamespaces are the only ones that are looked after; none means all.
+	WatchNamespaces []string
 	// Liveness is told that uploads go on; nil if nobody asks.
 	Liveness *liveness.Monitor
 	// Comebacks paces how often a unikernel that keeps ending is brought back.
@@ -121,7 +123,7 @@ func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikerne
 	before := uk.DeepCopy()
 	return &unikernelScope{
 		UnikernelReconciler: r, uk: uk, before: before,
-		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
+		placement: placement{namespaces: namespaces{r.Client, r.WatchNamespaces}, client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
 	}
 }
 
