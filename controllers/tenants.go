@@ -17,7 +17,8 @@ type tenant struct {
 }
 
 // tenantOf gives the place of a namespace by the first entry that admits it;
-// admitted is false when none does.
+// admitted is false when none does. Labels that are nil are not known, and no
+// selector matches them.
 func tenantOf(instance *v1alpha1.AlbatrossInstance, namespace string, namespaceLabels labels.Set) (t tenant, admitted bool, err error) {
 	for i := range instance.Spec.Tenants {
 		entry := &instance.Spec.Tenants[i]
@@ -42,7 +43,7 @@ func admits(entry *v1alpha1.Tenant, namespace string, namespaceLabels labels.Set
 	if err != nil {
 		return false, err
 	}
-	return selector.Matches(namespaceLabels), nil
+	return namespaceLabels != nil && selector.Matches(namespaceLabels), nil
 }
 
 func tenantPath(entry *v1alpha1.Tenant, namespace string) (albatross.Path, error) {

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -389,27 +390,35 @@ func (s *unikernelScope) openImage(ctx context.Context) (image albatross.Image, 
 	if s.image == nil {
 		return albatross.Image{}, func() {}, nil
 	}
-	size := s.image.Size
-	if s.instance.Spec.CompressImages {
-		content, err := s.image.Open(ctx)
-		if err != nil {
-			return albatross.Image{}, nil, err
-		}
-		defer content.Close()
-		if size, err = compressedSize(content); err != nil {
-			return albatross.Image{}, nil, err
-		}
-	}
 	content, err := s.image.Open(ctx)
 	if err != nil {
 		return albatross.Image{}, nil, err
 	}
+	read := s.Liveness.Upload(unikernelController, content)
 	if !s.instance.Spec.CompressImages {
-		return albatross.Image{Reader: content, Size: size}, func() { content.Close() }, nil
+		return albatross.Image{Reader: read, Size: s.image.Size}, func() { content.Close() }, nil
 	}
-	packed := compressed(content)
+	size, err := s.compressedSize(ctx)
+	if err != nil {
+		content.Close()
+		return albatross.Image{}, nil, err
+	}
+	packed := compressed(read)
 	return albatross.Image{Reader: packed, Size: size, Compressed: true}, func() {
 		packed.Close()
 		content.Close()
 	}, nil
+}
+
+// compressedSize finds out how many bytes are to be sent, which a host is told
+// before.
+func (s *unikernelScope) compressedSize(ctx context.Context) (int64, error) {
+	content, err := s.image.Open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer content.Close()
+	packed := compressed(s.Liveness.Upload(unikernelController, content))
+	defer packed.Close()
+	return io.Copy(io.Discard, packed)
 }

@@ -25,6 +25,7 @@ import (
 	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/metrics"
 	"mollymawk.dev/operator/internal/options"
 	"mollymawk.dev/operator/internal/probe"
@@ -55,11 +56,15 @@ func Run(ctx context.Context, cluster *rest.Config, o options.Options, log logr.
 	if err != nil {
 		return err
 	}
+	monitor := &liveness.Monitor{}
+	if err := mgr.AddHealthzCheck("controllers", monitor.Check); err != nil {
+		return err
+	}
 	store, err := images.OpenStore(ctx, o.ImageStore)
 	if err != nil {
 		return err
 	}
-	if err := addParts(ctx, mgr, store, o, log); err != nil {
+	if err := addParts(ctx, mgr, store, monitor, o, log); err != nil {
 		return errors.Join(err, store.Close())
 	}
 	return errors.Join(mgr.Start(ctx), store.Close())
@@ -75,7 +80,7 @@ func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.
 		Logger: log,
 		// One process may run several operators, one after another.
 		Controller:                    config.Controller{SkipNameValidation: new(true)},
-		Cache:                         cacheOptions(o.Namespace),
+		Cache:                         cacheOptions(o),
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:        o.HealthAddress,
 		PprofBindAddress:              o.PprofAddress,
@@ -102,16 +107,23 @@ func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.
 // cacheOptions has Secrets cached from the operator's own namespace only, and
 // nothing with the managed fields, which are a fifth of an object and nobody's
 // business here.
-func cacheOptions(namespace string) cache.Options {
-	return cache.Options{
-		ByObject:         map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}}},
+func cacheOptions(o options.Options) cache.Options {
+	cached := cache.Options{
+		ByObject:         map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}}},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	}
+	if len(o.WatchNamespaces) > 0 {
+		cached.DefaultNamespaces = map[string]cache.Config{}
+		for _, namespace := range o.WatchNamespaces {
+			cached.DefaultNamespaces[namespace] = cache.Config{}
+		}
+	}
+	return cached
 }
 
 // addParts adds the pool of hosts, the fetcher of images, the collector of those
 // that nobody needs, and the reconcilers.
-func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, o options.Options, log logr.Logger) error {
+func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, monitor *liveness.Monitor, o options.Options, log logr.Logger) error {
 	pool, err := newPool(o, log)
 	if err != nil {
 		return err
@@ -136,7 +148,8 @@ func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, o opti
 		}
 	}
 	return controllers.Setup(ctx, mgr, controllers.Config{
-		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: o.Workers,
+		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, WatchNamespaces: o.WatchNamespaces,
+		Workers: o.Workers, Liveness: monitor,
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,8 @@ type Options struct {
 	// Namespace is the operator's own: where the Secrets of instances and the
 	// leader's lease are.
 	Namespace string
+	// WatchNamespaces are the only ones whose objects are looked after; none means all.
+	WatchNamespaces []string
 	// ImageStore is where images are kept: the path of a folder, or the URL of a
 	// bucket, whose parameters may be secrets.
 	ImageStore string
@@ -66,6 +69,7 @@ func Default() Options {
 // AddFlags adds a flag for each setting, with its present value as the default.
 func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the operator, with the Secrets of instances and the leader's lease (default: that of its pod)")
+	f.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", o.WatchNamespaces, "the only namespaces whose Unikernels and Volumes are looked after, separated by commas (default: all)")
 	f.StringVar(&o.ImageStore, "image-store", o.ImageStore, "where images are kept: a folder, or the URL of a bucket (s3://, gs://, azblob://)")
 	f.DurationVar(&o.ImageStoreGrace, "image-store-grace", o.ImageStoreGrace, "how long images are kept that nobody needs")
 	f.Int64Var(&o.MaxImageSize, "max-image-size", o.MaxImageSize, "largest image in MiB")
@@ -86,6 +90,8 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Namespace == "":
 		return errors.New("--namespace must be given outside of a cluster")
+	case slices.Contains(o.WatchNamespaces, ""):
+		return errors.New("--watch-namespaces must not have an empty name")
 	case o.ImageStore == "":
 		return errors.New("--image-store must not be empty")
 	case o.ImageStoreGrace < time.Minute:
