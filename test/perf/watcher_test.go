@@ -1,0 +1,172 @@
+package perf
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mollymawk.dev/operator/api/v1alpha1"
+)
+
+// watcher knows when objects were declared and when they were Ready, as somebody sees it who watches the API server.
+type watcher struct {
+	w *world
+
+	mu sync.Mutex
+	// declaredAt is just before the request that created a Unikernel.
+	declaredAt map[string]time.Time
+	// readyAt and present are of the Unikernels that are there.
+	readyAt map[string]time.Time
+	present map[string]bool
+	// instances are those that are Ready, and instanceWrites how often one of them changed.
+	instances      map[string]bool
+	instanceWrites int
+}
+
+// watch sees what happens from now on.
+func watch(w *world) *watcher {
+	w.Helper()
+	s := &watcher{w: w, declaredAt: map[string]time.Time{}, readyAt: map[string]time.Time{}, present: map[string]bool{}, instances: map[string]bool{}}
+	s.follow(&v1alpha1.UnikernelList{}, s.unikernel)
+	s.follow(&v1alpha1.AlbatrossInstanceList{}, s.instance)
+	return s
+}
+
+func (s *watcher) follow(list client.ObjectList, take func(apiwatch.Event)) {
+	s.w.Helper()
+	events, err := s.w.Watch(s.w.Context(), list)
+	if err != nil {
+		s.w.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for event := range events.ResultChan() {
+			s.mu.Lock()
+			take(event)
+			s.mu.Unlock()
+		}
+		if s.w.Context().Err() == nil {
+			s.w.Error("a watch ended before the benchmark")
+		}
+	}()
+	s.w.Cleanup(func() { events.Stop(); <-ended })
+}
+
+func (s *watcher) unikernel(event apiwatch.Event) {
+	uk, ok := event.Object.(*v1alpha1.Unikernel)
+	switch {
+	case !ok:
+	case event.Type == apiwatch.Deleted:
+		delete(s.present, uk.Name)
+		delete(s.readyAt, uk.Name)
+	default:
+		s.present[uk.Name] = true
+		if _, known := s.readyAt[uk.Name]; !known && isReady(uk.Status.Conditions, uk.Generation) {
+			s.readyAt[uk.Name] = time.Now()
+		}
+	}
+}
+
+func (s *watcher) instance(event apiwatch.Event) {
+	instance, ok := event.Object.(*v1alpha1.AlbatrossInstance)
+	if !ok {
+		return
+	}
+	if event.Type == apiwatch.Modified {
+		s.instanceWrites++
+	}
+	delete(s.instances, instance.Name)
+	if isReady(instance.Status.Conditions, instance.Generation) {
+		s.instances[instance.Name] = true
+	}
+}
+
+func isReady(conditions []metav1.Condition, generation int64) bool {
+	ready := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == generation
+}
+
+// declared is called just before a Unikernel is created.
+func (s *watcher) declared(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.declaredAt[name] = time.Now()
+}
+
+// untilConnected waits until all instances are Ready.
+func (s *watcher) untilConnected() {
+	s.w.Helper()
+	s.wait("connected", func() (bool, string) {
+		return len(s.instances) == len(s.w.hosts), fmt.Sprintf("%d instances of %d are ready", len(s.instances), len(s.w.hosts))
+	})
+}
+
+// untilReady waits until these are Ready, and gives how long each took and when the last of them was.
+func (s *watcher) untilReady(all []*v1alpha1.Unikernel) (took map[string]time.Duration, last time.Time) {
+	s.w.Helper()
+	s.wait("ready", func() (bool, string) {
+		took, last = map[string]time.Duration{}, time.Time{}
+		for _, uk := range all {
+			at, ok := s.readyAt[uk.Name]
+			if !ok {
+				continue
+			}
+			took[uk.Name] = at.Sub(s.declaredAt[uk.Name])
+			if at.After(last) {
+				last = at
+			}
+		}
+		return len(took) == len(all), fmt.Sprintf("%d unikernels of %d are ready", len(took), len(all))
+	})
+	return took, last
+}
+
+// untilGone waits until no Unikernel is there but so many.
+func (s *watcher) untilGone(left int) {
+	s.w.Helper()
+	s.wait("gone", func() (bool, string) { return len(s.present) <= left, fmt.Sprintf("%d unikernels are there", len(s.present)) })
+}
+
+// writes counts how often an instance was changed.
+func (s *watcher) writes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.instanceWrites
+}
+
+func (s *watcher) wait(what string, holds func() (bool, string)) {
+	s.w.Helper()
+	waitFor(s.w, what, s.explain, func() (bool, string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return holds()
+	})
+}
+
+// explain shows the conditions of some that are not Ready.
+func (s *watcher) explain() string {
+	var list v1alpha1.UnikernelList
+	if err := s.w.List(s.w.Context(), &list, client.Limit(5000)); err != nil {
+		return err.Error()
+	}
+	reasons := map[string]int{}
+	for _, uk := range list.Items {
+		for _, c := range uk.Status.Conditions {
+			if c.Type == v1alpha1.ConditionReady && c.Status != metav1.ConditionTrue {
+				reasons[c.Reason+": "+c.Message]++
+			}
+		}
+	}
+	text := ""
+	for reason := range maps.Keys(reasons) {
+		text += fmt.Sprintf("%d × %s\n", reasons[reason], reason)
+	}
+	return text
+}
