@@ -160,7 +160,7 @@ func (m *manager) wait(what string, holds func() (bool, string)) {
 }
 
 // patience bounds every wait. It is generous: machines that run benchmarks are busy.
-const patience = 10 * time.Minute
+const patience = 3 * time.Minute
 
 func waitFor(t testing.TB, what string, explain func() string, holds func() (bool, string)) {
 	t.Helper()

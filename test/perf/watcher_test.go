@@ -8,7 +8,8 @@ import (
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	apiwatch "k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/api/v1alpha1"
@@ -24,68 +25,82 @@ type watcher struct {
 	// readyAt and present are of the Unikernels that are there.
 	readyAt map[string]time.Time
 	present map[string]bool
-	// instances are those that are Ready, and instanceWrites how often one of them changed.
+	// instances tells which are Ready, and instanceWrites how often one of them changed.
 	instances      map[string]bool
 	instanceWrites int
 }
 
-// watch sees what happens from now on.
+// watch sees what happens from now on. An API server with too much to do ends watches, which an informer takes up again.
 func watch(w *world) *watcher {
 	w.Helper()
 	s := &watcher{w: w, declaredAt: map[string]time.Time{}, readyAt: map[string]time.Time{}, present: map[string]bool{}, instances: map[string]bool{}}
-	s.follow(&v1alpha1.UnikernelList{}, s.unikernel)
-	s.follow(&v1alpha1.AlbatrossInstanceList{}, s.instance)
+	all, err := cache.New(w.env.Config(), cache.Options{Scheme: w.Scheme()})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- all.Start(w.Context()) }()
+	w.Cleanup(func() {
+		if err := <-ended; err != nil {
+			w.Error(err)
+		}
+	})
+	s.follow(all, &v1alpha1.Unikernel{}, toolscache.ResourceEventHandlerFuncs{
+		AddFunc: s.unikernel, UpdateFunc: func(_, o any) { s.unikernel(o) }, DeleteFunc: s.unikernelGone,
+	})
+	s.follow(all, &v1alpha1.AlbatrossInstance{}, toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) { s.instance(o, 0) }, UpdateFunc: func(_, o any) { s.instance(o, 1) },
+	})
 	return s
 }
 
-func (s *watcher) follow(list client.ObjectList, take func(apiwatch.Event)) {
+func (s *watcher) follow(all cache.Cache, kind client.Object, events toolscache.ResourceEventHandler) {
 	s.w.Helper()
-	events, err := s.w.Watch(s.w.Context(), list)
+	informer, err := all.GetInformer(s.w.Context(), kind)
+	if err == nil {
+		_, err = informer.AddEventHandler(events)
+	}
 	if err != nil {
 		s.w.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for event := range events.ResultChan() {
-			s.mu.Lock()
-			take(event)
-			s.mu.Unlock()
-		}
-		if s.w.Context().Err() == nil {
-			s.w.Error("a watch ended before the benchmark")
-		}
-	}()
-	s.w.Cleanup(func() { events.Stop(); <-ended })
 }
 
-func (s *watcher) unikernel(event apiwatch.Event) {
-	uk, ok := event.Object.(*v1alpha1.Unikernel)
-	switch {
-	case !ok:
-	case event.Type == apiwatch.Deleted:
-		delete(s.present, uk.Name)
-		delete(s.readyAt, uk.Name)
-	default:
-		s.present[uk.Name] = true
-		if _, known := s.readyAt[uk.Name]; !known && isReady(uk.Status.Conditions, uk.Generation) {
-			s.readyAt[uk.Name] = time.Now()
-		}
-	}
-}
-
-func (s *watcher) instance(event apiwatch.Event) {
-	instance, ok := event.Object.(*v1alpha1.AlbatrossInstance)
+func (s *watcher) unikernel(o any) {
+	uk, ok := o.(*v1alpha1.Unikernel)
 	if !ok {
 		return
 	}
-	if event.Type == apiwatch.Modified {
-		s.instanceWrites++
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.present[uk.Name] = true
+	if _, known := s.readyAt[uk.Name]; !known && isReady(uk.Status.Conditions, uk.Generation) {
+		s.readyAt[uk.Name] = time.Now()
 	}
-	delete(s.instances, instance.Name)
-	if isReady(instance.Status.Conditions, instance.Generation) {
-		s.instances[instance.Name] = true
+}
+
+func (s *watcher) unikernelGone(o any) {
+	if unknown, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+		o = unknown.Obj
 	}
+	uk, ok := o.(*v1alpha1.Unikernel)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.present, uk.Name)
+	delete(s.readyAt, uk.Name)
+}
+
+func (s *watcher) instance(o any, writes int) {
+	instance, ok := o.(*v1alpha1.AlbatrossInstance)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.instanceWrites += writes
+	s.instances[instance.Name] = isReady(instance.Status.Conditions, instance.Generation)
 }
 
 func isReady(conditions []metav1.Condition, generation int64) bool {
@@ -104,7 +119,13 @@ func (s *watcher) declared(name string) {
 func (s *watcher) untilConnected() {
 	s.w.Helper()
 	s.wait("connected", func() (bool, string) {
-		return len(s.instances) == len(s.w.hosts), fmt.Sprintf("%d instances of %d are ready", len(s.instances), len(s.w.hosts))
+		ready := 0
+		for _, is := range s.instances {
+			if is {
+				ready++
+			}
+		}
+		return ready == len(s.w.hosts), fmt.Sprintf("%d instances of %d are ready", ready, len(s.w.hosts))
 	})
 }
 
