@@ -7,8 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/util/flowcontrol"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -64,17 +62,8 @@ func runSteps(ctx context.Context, steps []func(context.Context) outcome.Outcome
 	return outcome.Done()
 }
 
-// Pauses after failures in a row.
-const (
-	firstRetry   = time.Second
-	longestRetry = 5 * time.Minute
-)
-
 func (c *Config) options() controller.Options {
-	return controller.Options{
-		MaxConcurrentReconciles: c.Workers,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, longestRetry),
-	}
+	return controller.Options{MaxConcurrentReconciles: c.Workers, RateLimiter: NewRetries()}
 }
 
 // Setup adds all reconcilers to a manager.
@@ -142,7 +131,7 @@ func declarationChanged() predicate.Predicate {
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("unikernel"), Hosts: config.Hosts, Images: config.Images,
-		Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
+		Comebacks: NewComebacks(),
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Unikernel{}, builder.WithPredicates(declarationChanged())).

@@ -56,12 +56,6 @@ type UnikernelReconciler struct {
 	changes changeClock
 }
 
-// Pauses between attempts to bring back what keeps ending.
-const (
-	firstComeback   = 10 * time.Second
-	longestComeback = 5 * time.Minute
-)
-
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=unikernels,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=unikernels/status,verbs=patch
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=unikernels/finalizers,verbs=update

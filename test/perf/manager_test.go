@@ -153,6 +153,15 @@ func (m *manager) quiet(more func(reading) bool) (last reading, since time.Time)
 	return last, since
 }
 
+// untilConnected waits until just so many hosts count as connected.
+func (m *manager) untilConnected(hosts int) {
+	m.Helper()
+	m.wait("connected or lost", func() (bool, string) {
+		connected := int(m.read().connected())
+		return connected == hosts, fmt.Sprintf("%d hosts are connected, not %d", connected, hosts)
+	})
+}
+
 // wait polls a condition, and shows the end of the log when it does not come true.
 func (m *manager) wait(what string, holds func() (bool, string)) {
 	m.Helper()

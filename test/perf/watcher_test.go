@@ -152,7 +152,9 @@ func (s *watcher) untilReady(all []*v1alpha1.Unikernel) (took map[string]time.Du
 // untilGone waits until no Unikernel is there but so many.
 func (s *watcher) untilGone(left int) {
 	s.w.Helper()
-	s.wait("gone", func() (bool, string) { return len(s.present) <= left, fmt.Sprintf("%d unikernels are there", len(s.present)) })
+	s.wait("gone", func() (bool, string) {
+		return len(s.present) <= left, fmt.Sprintf("%d unikernels are there", len(s.present))
+	})
 }
 
 // writes counts how often an instance was changed.
