@@ -20,7 +20,7 @@ const (
 	pprofVariable = "MOLLYMAWK_PERF_PPROF"
 )
 
-// built gives the path of the operator's program. That which is built here stays for the next time.
+// built gives the path of the operator's program, which is built unless the variable names one.
 var built = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv(managerVariable); path != "" {
 		return path, nil
