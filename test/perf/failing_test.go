@@ -144,7 +144,13 @@ func (t *turned) start(ctx context.Context) (ended func()) {
 		_, err := pool.Get(t.host.instance)
 		return err == nil, t.host.instance
 	})
-	return func() { <-parts; <-parts }
+	return func() {
+		for range cap(parts) {
+			if err := <-parts; err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }
 
 func (t *turned) wake() {

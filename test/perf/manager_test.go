@@ -169,7 +169,7 @@ func (m *manager) wait(what string, holds func() (bool, string)) {
 }
 
 // patience bounds every wait. It is generous: machines that run benchmarks are busy.
-const patience = 3 * time.Minute
+const patience = 10 * time.Minute
 
 func waitFor(t testing.TB, what string, explain func() string, holds func() (bool, string)) {
 	t.Helper()

@@ -89,18 +89,27 @@ func (f *Figure) validate() error {
 		problem = "unit and target must be given"
 	case f.Kind != Count && f.Kind != Ratio && f.Kind != Absolute:
 		problem = fmt.Sprintf("kind %q is none of count, ratio, absolute", f.Kind)
-	case f.Min == nil && f.Max == nil:
-		problem = "min or max must be given"
-	case f.Min != nil && f.Max != nil && *f.Min > *f.Max:
-		problem = "min is above max"
-	case f.Measured == nil:
-		problem = "what was measured must be given"
-	case f.outside(*f.Measured):
-		problem = fmt.Sprintf("what was measured, %v, is not in %s", *f.Measured, f.Range())
 	default:
-		return nil
+		if problem = f.boundsProblem(); problem == "" {
+			return nil
+		}
 	}
 	return fmt.Errorf("figure %q: %s", f.Name, problem)
+}
+
+// boundsProblem is empty when nothing is wrong with the range.
+func (f *Figure) boundsProblem() string {
+	switch {
+	case f.Min == nil && f.Max == nil:
+		return "min or max must be given"
+	case f.Min != nil && f.Max != nil && *f.Min > *f.Max:
+		return "min is above max"
+	case f.Measured == nil:
+		return "what was measured must be given"
+	case f.outside(*f.Measured):
+		return fmt.Sprintf("what was measured, %v, is not in %s", *f.Measured, f.Range())
+	}
+	return ""
 }
 
 // outside is also true of what is no number.

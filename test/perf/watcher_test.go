@@ -25,9 +25,8 @@ type watcher struct {
 	// readyAt and present are of the Unikernels that are there.
 	readyAt map[string]time.Time
 	present map[string]bool
-	// instances tells which are Ready, and instanceWrites how often one of them changed.
-	instances      map[string]bool
-	instanceWrites int
+	// instances tells which are Ready.
+	instances map[string]bool
 }
 
 // watch sees what happens from now on. An API server with too much to do ends watches, which an informer takes up again.
@@ -49,7 +48,7 @@ func watch(w *world) *watcher {
 		AddFunc: s.unikernel, UpdateFunc: func(_, o any) { s.unikernel(o) }, DeleteFunc: s.unikernelGone,
 	})
 	s.follow(all, &v1alpha1.AlbatrossInstance{}, toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(o any) { s.instance(o, 0) }, UpdateFunc: func(_, o any) { s.instance(o, 1) },
+		AddFunc: s.instance, UpdateFunc: func(_, o any) { s.instance(o) },
 	})
 	return s
 }
@@ -92,14 +91,13 @@ func (s *watcher) unikernelGone(o any) {
 	delete(s.readyAt, uk.Name)
 }
 
-func (s *watcher) instance(o any, writes int) {
+func (s *watcher) instance(o any) {
 	instance, ok := o.(*v1alpha1.AlbatrossInstance)
 	if !ok {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.instanceWrites += writes
 	s.instances[instance.Name] = isReady(instance.Status.Conditions, instance.Generation)
 }
 
@@ -155,13 +153,6 @@ func (s *watcher) untilGone(left int) {
 	s.wait("gone", func() (bool, string) {
 		return len(s.present) <= left, fmt.Sprintf("%d unikernels are there", len(s.present))
 	})
-}
-
-// writes counts how often an instance was changed.
-func (s *watcher) writes() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.instanceWrites
 }
 
 func (s *watcher) wait(what string, holds func() (bool, string)) {
