@@ -32,6 +32,8 @@ const (
 	latency = 20 * time.Millisecond
 	// creators is how many objects are created or deleted at a time.
 	creators = 16
+	// clusterVariable names an existing cluster for tests.
+	clusterVariable = "MOLLYMAWK_TEST_KUBECONFIG"
 )
 
 func TestMain(m *testing.M) {
@@ -61,6 +63,9 @@ type host struct {
 // newWorld has so many hosts, which the operator will look at every poll.
 func newWorld(b *testing.B, hosts int, poll time.Duration) *world {
 	b.Helper()
+	if os.Getenv(clusterVariable) != "" {
+		b.Fatalf("%s is set: benchmarks need an API server of their own, in which they leave thousands of objects", clusterVariable)
+	}
 	w := &world{figures: newFigures(b), imageStore: b.TempDir(), image: serveImage(b)}
 	var err error
 	if w.env, err = testenv.Start(); err != nil {
