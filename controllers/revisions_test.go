@@ -159,15 +159,16 @@ func TestUpdateSlot(t *testing.T) {
 
 func TestUpdateClock(t *testing.T) {
 	start := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	c := newUpdateClock(start)
-	if c.due("a", start.Add(-time.Minute)) {
+	var c updateClock
+	if c.due("a", start.Add(-time.Minute), start) {
 		t.Error("due for a time before the operator started")
 	}
-	if !c.due("a", start.Add(time.Minute)) {
+	later := start.Add(time.Minute)
+	if !c.due("a", later, later) {
 		t.Error("not due")
 	}
-	c.done("a", start.Add(time.Minute))
-	if c.due("a", start.Add(time.Minute)) || !c.due("b", start.Add(time.Minute)) {
+	c.done("a", later)
+	if c.due("a", later, later) || !c.due("b", later, later) {
 		t.Error("not kept for each object")
 	}
 	c.forget("a")

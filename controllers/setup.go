@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/client-go/util/flowcontrol"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -73,17 +71,11 @@ func runSteps(ctx context.Context, steps []func(context.Context) outcome.Outcome
 	return outcome.Done()
 }
 
-// Pauses after failures in a row.
-const (
-	firstRetry   = time.Second
-	longestRetry = 5 * time.Minute
-)
-
 func (c *Config) options() controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: c.Workers,
 		NewQueue:                c.Liveness.NewQueue,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, longestRetry),
+		RateLimiter:             NewRetries(),
 	}
 }
 
@@ -160,8 +152,8 @@ func declarationChanged() predicate.Predicate {
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder(unikernelController), Hosts: config.Hosts, Images: config.Images,
-		Probes: config.Probes, Namespace: config.Namespace, Now: config.Now, updates: newUpdateClock(clock(config.Now)),
-		WatchNamespaces: config.WatchNamespaces, Liveness: config.Liveness, Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
+		Probes: config.Probes, Namespace: config.Namespace, Now: config.Now,
+		WatchNamespaces: config.WatchNamespaces, Liveness: config.Liveness, Comebacks: NewComebacks(),
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named(unikernelController).

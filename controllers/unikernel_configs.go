@@ -155,8 +155,9 @@ func withConfig(data map[string][]byte, history []v1alpha1.Revision, newest []by
 	return kept
 }
 
-// forgetConfigs removes what is kept of an object that is about to go.
-func (s *unikernelScope) forgetConfigs(ctx context.Context) outcome.Outcome {
+// forget removes what is kept of an object that is about to go.
+func (s *unikernelScope) forget(ctx context.Context) outcome.Outcome {
+	s.updates.forget(s.uk.UID)
 	var secret corev1.Secret
 	err := s.Get(ctx, s.configsKey(), &secret)
 	if err == nil {

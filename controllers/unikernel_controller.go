@@ -72,14 +72,8 @@ type UnikernelReconciler struct {
 
 	changes changeClock
 	claims  claims
-	updates *updateClock
+	updates updateClock
 }
-
-// Pauses between attempts to bring back what keeps ending.
-const (
-	firstComeback   = 10 * time.Second
-	longestComeback = 5 * time.Minute
-)
 
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=unikernels,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=unikernels/status,verbs=patch
@@ -160,7 +154,7 @@ func (s *unikernelScope) run(ctx context.Context) outcome.Outcome {
 }
 
 func (s *unikernelScope) deletionSteps() []func(context.Context) outcome.Outcome {
-	return []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.forgetConfigs, s.letGo}
+	return []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.forget, s.letGo}
 }
 
 func (s *unikernelScope) now() time.Time { return clock(s.Now) }

@@ -10,7 +10,7 @@ import (
 
 func (s *unikernelScope) checkFinalizer(ctx context.Context) outcome.Outcome {
 	if s.owned() && s.uk.Spec.DeletionPolicy == v1alpha1.DeletionPolicyOrphan {
-		if end := s.forgetConfigs(ctx); end.Ended() {
+		if end := s.forget(ctx); end.Ended() {
 			return end
 		}
 	}

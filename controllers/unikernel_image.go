@@ -163,7 +163,7 @@ func (s *unikernelScope) checkForUpdate(ctx context.Context, declared *declaredI
 	if mayChange(declared.content) {
 		slot, next := updateSlot(declared.text, s.uk.Spec.Update.IntervalOrDefault(), s.now())
 		s.lookAgain(next.Sub(s.now()))
-		if s.updates.due(s.uk.UID, slot) {
+		if s.updates.due(s.uk.UID, slot, s.now()) {
 			notBefore, due = slot, true
 		}
 	}

@@ -23,21 +23,20 @@ func updateSlot(source string, interval time.Duration, now time.Time) (slot, nex
 }
 
 // updateClock remembers when sources were asked for newer images. The time before
-// it was made counts as asked.
+// its first use, when the operator started, counts as asked.
 type updateClock struct {
 	mu      sync.Mutex
 	started time.Time
 	asked   map[types.UID]time.Time
 }
 
-func newUpdateClock(now time.Time) *updateClock {
-	return &updateClock{started: now, asked: map[types.UID]time.Time{}}
-}
-
 // due tells whether the source of an object was not asked since a slot began.
-func (c *updateClock) due(uid types.UID, slot time.Time) bool {
+func (c *updateClock) due(uid types.UID, slot, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.asked == nil {
+		c.started, c.asked = now, map[types.UID]time.Time{}
+	}
 	asked, ok := c.asked[uid]
 	if !ok {
 		asked = c.started
