@@ -237,6 +237,10 @@ func TestRollbackAsAsked(t *testing.T) {
 		t.Error("went back to the second")
 	}
 
+	if n := w.events(uk, "DriftRepaired"); n != 0 {
+		t.Errorf("%d times told of drift", n)
+	}
+
 	// What is kept of it goes with it.
 	var kept corev1.Secret
 	key := client.ObjectKey{Namespace: w.system, Name: "revisions-" + string(uk.UID)}
@@ -264,13 +268,20 @@ func TestEndsAtOnce(t *testing.T) {
 	if isReady(uk) {
 		t.Error(describe(uk))
 	}
-	w.wait("an event", func() (bool, string) {
-		var events eventsv1.EventList
-		if err := w.List(t.Context(), &events, client.InNamespace(w.namespace)); err != nil {
-			return false, err.Error()
+	w.wait("an event", func() (bool, string) { return w.events(uk, "cannot find my key") > 0, "" })
+}
+
+// events counts those about an object whose reason or text has the words.
+func (w *world) events(o client.Object, words string) (n int) {
+	w.Helper()
+	var events eventsv1.EventList
+	if err := w.List(w.Context(), &events, client.InNamespace(w.namespace)); err != nil {
+		w.Fatal(err)
+	}
+	for _, e := range events.Items {
+		if e.Regarding.Name == o.GetName() && strings.Contains(e.Reason+" "+e.Note, words) {
+			n++
 		}
-		return slices.ContainsFunc(events.Items, func(e eventsv1.Event) bool {
-			return e.Regarding.Name == uk.Name && e.Type == "Warning" && strings.Contains(e.Note, "cannot find my key")
-		}), ""
-	})
+	}
+	return n
 }

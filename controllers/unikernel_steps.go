@@ -294,9 +294,15 @@ func (s *unikernelScope) act(ctx context.Context) outcome.Outcome {
 
 // noteRepair remembers a command that a change of the declaration did not ask for.
 func (s *unikernelScope) noteRepair() {
-	if readyNow(s.before) && s.decision.action != actionRestart && s.decision.action != actionDestroy && !s.restartWasAsked() {
+	if readyNow(s.before) && s.decision.action != actionRestart && s.decision.action != actionDestroy && !s.restartWasAsked() && !s.revisionChanged() {
 		s.repair = repair{s.decision.action, s.decision.message}
 	}
+}
+
+// revisionChanged tells whether another revision is in force than was before, as
+// the annotation asks.
+func (s *unikernelScope) revisionChanged() bool {
+	return apimeta.IsStatusConditionTrue(s.before.Status.Conditions, v1alpha1.ConditionRolledBack) != (s.inForce.revision != nil)
 }
 
 // restartWasAsked tells whether the command just sent was asked for by annotation.

@@ -11,6 +11,7 @@ type UnikernelImageSpec struct {
 	Image CatalogSource `json:"image"`
 
 	// description says what the unikernel does.
+	// Default: none.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Description string `json:"description,omitempty"`
@@ -51,6 +52,7 @@ type ImageVariable struct {
 	Name string `json:"name"`
 
 	// description says what it means.
+	// Default: none.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Description string `json:"description,omitempty"`
@@ -64,6 +66,7 @@ type ImageVariable struct {
 	Argument string `json:"argument,omitempty"`
 
 	// default is the value when none is given.
+	// Default: none.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Default string `json:"default,omitempty"`
