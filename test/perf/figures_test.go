@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"testing"
@@ -39,16 +40,17 @@ func (f *figures) report(name string, value float64) {
 	}
 }
 
-// percentile gives the smallest of the times that is not exceeded by p per cent of them.
-func percentile(times []time.Duration, p int) time.Duration {
-	if len(times) == 0 {
-		return 0
+// percentile gives the smallest of the values that p per cent of them do not exceed.
+func percentile[T cmp.Ordered](values []T, p int) T {
+	if len(values) == 0 {
+		var none T
+		return none
 	}
-	sorted := slices.Sorted(slices.Values(times))
+	sorted := slices.Sorted(slices.Values(values))
 	return sorted[max(0, (len(sorted)*p+99)/100-1)]
 }
 
-// lasting gives the seconds of all times.
+// lasting gives how long each took, without the names.
 func lasting(times map[string]time.Duration) []time.Duration {
 	return slices.Collect(maps.Values(times))
 }
