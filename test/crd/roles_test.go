@@ -76,14 +76,14 @@ func TestOperatorRole(t *testing.T) {
 // TestRolesForPeople demands three roles a kind. Those of namespaced kinds are part of the cluster's own roles.
 func TestRolesForPeople(t *testing.T) {
 	parts := map[string]string{"viewer": "view", "editor": "edit", "admin": "admin"}
-	for kind, plural := range map[string]string{"albatrossinstance": "albatrossinstances", "unikernel": "unikernels", "volume": "volumes"} {
+	for kind, plural := range map[string]string{"albatrossinstance": "albatrossinstances", "unikernel": "unikernels", "volume": "volumes", "user": "users"} {
 		for name, part := range parts {
 			roles := loadRoles(t, kind+"_"+name+"_role.yaml")
 			if len(roles) != 1 || roles[0].Kind != "ClusterRole" || roles[0].Metadata.Name != kind+"-"+name+"-role" {
 				t.Fatalf("%s %s: %v", kind, name, roles)
 			}
 			aggregated := roles[0].Metadata.Labels["rbac.authorization.k8s.io/aggregate-to-"+part] == "true"
-			if aggregated != (kind != "albatrossinstance") {
+			if aggregated != (kind == "unikernel" || kind == "volume") {
 				t.Errorf("%s %s: part of the role %s: %v", kind, name, part, aggregated)
 			}
 			for _, rule := range roles[0].Rules {

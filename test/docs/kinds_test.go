@@ -31,6 +31,7 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 var kinds = map[string]string{
 	"docs/spec/albatrossinstance.md": "albatrossinstances",
 	"docs/spec/unikernel.md":         "unikernels",
+	"docs/spec/user.md":              "users",
 	"docs/spec/volume.md":            "volumes",
 }
 
