@@ -56,6 +56,8 @@ type world struct {
 	// instance is the name of the AlbatrossInstance for host.
 	instance string
 	web      *website
+	// byHand has nobody make namespaces for users.
+	byHand bool
 	// stop ends the operator and start begins it anew.
 	stop  func()
 	start func()
@@ -129,7 +131,7 @@ func (w *world) addParts(ctx context.Context, mgr ctrl.Manager, imageDir string)
 	fetcher := images.NewFetcher(store, images.Options{AllowLoopback: true}, wakeups.Wake)
 	for _, err := range []error{
 		mgr.Add(pool), mgr.Add(fetcher),
-		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: 8}),
+		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: 8, ProvisionNamespaces: !w.byHand}),
 	} {
 		if err != nil {
 			w.Fatal(err)
@@ -144,8 +146,9 @@ func (w *world) cleanUp() {
 	var volumes v1alpha1.VolumeList
 	var instances v1alpha1.AlbatrossInstanceList
 	var all []client.Object
+	var users v1alpha1.UserList
 	var secrets corev1.SecretList
-	for _, list := range []client.ObjectList{&unikernels, &volumes, &instances} {
+	for _, list := range []client.ObjectList{&unikernels, &volumes, &instances, &users} {
 		if err := w.List(context.Background(), list); err != nil {
 			w.Error(err)
 		}
@@ -155,6 +158,9 @@ func (w *world) cleanUp() {
 	}
 	for i := range secrets.Items {
 		all = append(all, &secrets.Items[i])
+	}
+	for i := range users.Items {
+		all = append(all, &users.Items[i])
 	}
 	for i := range unikernels.Items {
 		all = append(all, &unikernels.Items[i])
@@ -180,7 +186,7 @@ func (w *world) checkRules() {
 	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
-	for _, list := range []client.ObjectList{&v1alpha1.UnikernelList{}, &v1alpha1.VolumeList{}, &v1alpha1.AlbatrossInstanceList{}} {
+	for _, list := range []client.ObjectList{&v1alpha1.UnikernelList{}, &v1alpha1.VolumeList{}, &v1alpha1.AlbatrossInstanceList{}, &v1alpha1.UserList{}} {
 		changes, err := w.Watch(ctx, list)
 		if err != nil {
 			w.Fatal(err)

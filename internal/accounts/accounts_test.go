@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -609,5 +610,23 @@ func TestSecretsBelongToTheirUser(t *testing.T) {
 	}
 	if strings.Contains(fmt.Sprint(secret.Data), password) {
 		t.Error("the password is in clear")
+	}
+}
+
+// TestNothingIsLeftRunning has a replica end with everything it began.
+func TestNothingIsLeftRunning(t *testing.T) {
+	w := newWorld(t)
+	w.user("alice", w.start(Options{}))
+	before := goleak.IgnoreCurrent()
+	a := w.start(Options{})
+	_, _, err := a.Login(t.Context(), w.email("alice"), password, address, browser)
+	w.must(err)
+	a.stop()
+	connections := []goleak.Option{
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"),
+	}
+	if err := goleak.Find(append(connections, before)...); err != nil {
+		t.Error(err)
 	}
 }

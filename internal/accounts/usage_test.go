@@ -35,9 +35,15 @@ func TestUsageIsCounted(t *testing.T) {
 		t.Errorf("what was counted meanwhile: %+v", p)
 	}
 	u.written(key, u.of(key), when)
-	if len(u.pending) != 0 {
+	if u.size() != 0 {
 		t.Errorf("%+v", u.pending)
 	}
+}
+
+func (u *usage) size() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.pending)
 }
 
 func TestRecent(t *testing.T) {
@@ -63,12 +69,12 @@ func TestCountingLooksEachSecond(t *testing.T) {
 		a.usage.add(usageKey{"1", "a"}, "", a.now())
 		time.Sleep(usageInterval - time.Millisecond)
 		synctest.Wait()
-		if len(a.usage.pending) != 1 {
+		if a.usage.size() != 1 {
 			t.Error("looked at too early")
 		}
 		time.Sleep(usageTick + time.Millisecond)
 		synctest.Wait()
-		if len(a.usage.pending) != 0 {
+		if a.usage.size() != 0 {
 			t.Error("not looked at")
 		}
 		cancel()
@@ -232,14 +238,14 @@ func TestUsageOfWhatIsGone(t *testing.T) {
 	}
 	w.must(a.Flush(t.Context()))
 	r := parseRecord(w.secret(alice).Data)
-	if len(r.usage) != 1 || w.stored(alice, kept).Count != 1 || len(a.usage.pending) != 0 {
-		t.Errorf("%+v, pending %+v", r.usage, a.usage.pending)
+	if len(r.usage) != 1 || w.stored(alice, kept).Count != 1 || a.usage.size() != 0 {
+		t.Errorf("%+v, pending %+v", r.usage, a.usage.size())
 	}
 	_, err := a.Authenticate(t.Context(), bearer(kept))
 	w.must(err)
 	w.must(a.DeleteUser(t.Context(), alice))
 	w.must(a.Flush(t.Context()))
-	if len(a.usage.pending) != 0 {
-		t.Errorf("of a deleted user: %+v", a.usage.pending)
+	if a.usage.size() != 0 {
+		t.Errorf("of a deleted user: %d", a.usage.size())
 	}
 }
