@@ -128,14 +128,17 @@ func (a *Accounts) create(ctx context.Context, wanted NewUser) (*v1alpha1.User, 
 }
 
 // complete gives a new user its password, unless somebody was faster to take the
-// address.
+// address. Times of creation do not tell who that is. What there was at the moment
+// at which the user was made does: of those who are made at the same time, only the
+// first finds nobody.
 func (a *Accounts) complete(ctx context.Context, user *v1alpha1.User, hash string) error {
 	var all v1alpha1.UserList
-	if err := a.options.Live.List(ctx, &all); err != nil {
+	then := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: user.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchExact}}
+	if err := a.options.Live.List(ctx, &all, then); err != nil {
 		return fmt.Errorf("read the Users: %w", err)
 	}
 	for i := range all.Items {
-		if other := &all.Items[i]; sameEmail(string(other.Spec.Email), string(user.Spec.Email)) && other.Precedes(user) {
+		if other := &all.Items[i]; other.UID != user.UID && sameEmail(string(other.Spec.Email), string(user.Spec.Email)) {
 			return ErrEmailTaken
 		}
 	}
