@@ -347,3 +347,26 @@ func TestNamespacesByHand(t *testing.T) {
 		t.Error("the operator gave rights that it was not to give")
 	}
 }
+
+// TestNamespaceThatIsBeingDeleted is waited for, and made anew.
+func TestNamespaceThatIsBeingDeleted(t *testing.T) {
+	w := newSilentWorld(t)
+	alice := w.newUser("alice")
+	alice.Spec.Active = new(false)
+	w.create(alice)
+	held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Namespace: alice.Name, Finalizers: []string{"example.org/held"}}}
+	w.makeNamespace(alice.Name, map[string]string{v1alpha1.AnnotationUserUID: string(alice.UID)})
+	w.create(held)
+	old := w.readNamespace(alice.Name)
+	w.delete(w.readNamespace(alice.Name))
+	change(w, alice, func(u *v1alpha1.User) { u.Spec.Active = new(true) })
+	w.untilReason(alice, metav1.ConditionFalse, v1alpha1.ReasonProgressing)
+	if alice.Status.Namespace != "" || !strings.Contains(describe(alice), "being deleted") {
+		t.Errorf("status.namespace %q: %s", alice.Status.Namespace, describe(alice))
+	}
+	change(w, held, func(c *corev1.ConfigMap) { c.Finalizers = nil })
+	w.untilReady(alice)
+	if made := w.readNamespace(alice.Name); made.UID == old.UID || made.Annotations[v1alpha1.AnnotationUserUID] != string(alice.UID) {
+		t.Errorf("%+v", made.ObjectMeta)
+	}
+}
