@@ -33,6 +33,11 @@ const (
 	byVolume = "volume"
 	// byCatalog has the UnikernelImage that a Unikernel refers to.
 	byCatalog = "catalog"
+	// byNamespace has the namespaces of a User: the one that shall be its and the
+	// one that is.
+	byNamespace = "namespace"
+	// byEmail has the address of a User in lower case.
+	byEmail = "email"
 )
 
 // Config is what the reconcilers need besides the manager.
@@ -51,6 +56,8 @@ type Config struct {
 	Liveness *liveness.Monitor
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// ProvisionNamespaces has namespaces made for Users.
+	ProvisionNamespaces bool
 }
 
 // clock reads the time by a function that a test may have replaced.
@@ -84,7 +91,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, config Config) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupCredentials, setupUnikernel, setupVolume} {
+	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupCredentials, setupUnikernel, setupVolume, setupUser} {
 		if err := setup(mgr, config); err != nil {
 			return err
 		}
@@ -102,6 +109,10 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		{&v1alpha1.Unikernel{}, byVolume, volumesOf},
 		{&v1alpha1.Unikernel{}, byCatalog, catalogOf},
 		{&v1alpha1.Volume{}, byInstance, instancesOf},
+		{&v1alpha1.User{}, byNamespace, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.User).NamespaceOrDefault(), o.(*v1alpha1.User).Status.Namespace}
+		}},
+		{&v1alpha1.User{}, byEmail, func(o client.Object) []string { return []string{emailOf(o)} }},
 		{&v1alpha1.AlbatrossInstance{}, bySecret, func(o client.Object) []string {
 			return []string{o.(*v1alpha1.AlbatrossInstance).Spec.CredentialsSecretRef.Name}
 		}},

@@ -19,3 +19,13 @@ const (
 	// until the annotation is removed.
 	AnnotationRollback = "mollymawk.dev/rollback"
 )
+
+const (
+	// AnnotationUserUID with the metadata.uid of a User gives a namespace to that user. The operator writes it into a namespace that
+	// it makes for a user, and never changes it: a namespace whose user was deleted, and which a namesake of that user must not
+	// inherit, is given to somebody else by an administrator only.
+	AnnotationUserUID = "mollymawk.dev/user-uid"
+	// LabelUser has the name of the User for whom a namespace or a Secret was made. It is for selectors, such as those of tenants of
+	// an AlbatrossInstance, and says nothing about whose it is.
+	LabelUser = "mollymawk.dev/user"
+)

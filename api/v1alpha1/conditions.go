@@ -48,6 +48,12 @@ const (
 	ConditionPopulated = "Populated"
 )
 
+// Condition types of User.
+const (
+	// ConditionNamespaceReady is True while the user's namespace exists and belongs to the user, and the user has rights in it.
+	ConditionNamespaceReady = "NamespaceReady"
+)
+
 // Reasons of conditions that are as they should be.
 const (
 	// ReasonSucceeded is set when the condition holds. There is nothing to do.
@@ -55,6 +61,9 @@ const (
 	// ReasonSuspended is set on Ready and Running when spec.suspended is true and the unikernel is stopped. Set suspended to
 	// false to start it.
 	ReasonSuspended = "Suspended"
+	// ReasonInactive is set on Ready and NamespaceReady when spec.active of a User is false: the user can neither log in nor use
+	// tokens, and has no rights in its namespace. Set active to true to admit the user.
+	ReasonInactive = "Inactive"
 	// ReasonPaused is set on Ready when the annotation mollymawk.dev/paused is "true": the operator leaves the object and what is
 	// on the host alone. Ready stays True if it was; else the object is Stalled. Remove the annotation to go on.
 	ReasonPaused = "Paused"
@@ -150,6 +159,16 @@ const (
 	// ReasonPolicyExceeded is set when what is declared does not fit into the tenant's policy. Declare less, delete other objects,
 	// or have the policy widened.
 	ReasonPolicyExceeded = "PolicyExceeded"
+	// ReasonEmailTaken is set when a User that was made earlier has the same e-mail address, and logs in by it. Choose another
+	// address, or delete the other User.
+	ReasonEmailTaken = "EmailTaken"
+	// ReasonNamespaceMissing is set when the user's namespace does not exist and the operator does not make namespaces. Create it
+	// with the annotation mollymawk.dev/user-uid; the message has its value.
+	ReasonNamespaceMissing = "NamespaceMissing"
+	// ReasonNamespaceTaken is set when the user's namespace exists and belongs to somebody else, such as an earlier user of the same
+	// name. Choose another namespace, or give this one to the user by its annotation mollymawk.dev/user-uid; the message has its
+	// value.
+	ReasonNamespaceTaken = "NamespaceTaken"
 	// ReasonNameTaken is set when the host has something of this name that was not made for this object and differs from what is
 	// declared. Choose another name, remove the other, or set the annotation mollymawk.dev/force to "true" to replace it.
 	ReasonNameTaken = "NameTaken"
@@ -201,3 +220,9 @@ func (in *Volume) GetConditions() []metav1.Condition { return in.Status.Conditio
 
 // SetConditions replaces the conditions of the object's status.
 func (in *Volume) SetConditions(c []metav1.Condition) { in.Status.Conditions = c }
+
+// GetConditions gives the conditions of the object's status.
+func (in *User) GetConditions() []metav1.Condition { return in.Status.Conditions }
+
+// SetConditions replaces the conditions of the object's status.
+func (in *User) SetConditions(c []metav1.Condition) { in.Status.Conditions = c }

@@ -90,7 +90,7 @@ func TestConditionAccessors(t *testing.T) {
 		GetConditions() []metav1.Condition
 		SetConditions([]metav1.Condition)
 	}
-	for _, obj := range []conditioned{&v1alpha1.AlbatrossInstance{}, &v1alpha1.Unikernel{}, &v1alpha1.Volume{}} {
+	for _, obj := range []conditioned{&v1alpha1.AlbatrossInstance{}, &v1alpha1.Unikernel{}, &v1alpha1.Volume{}, &v1alpha1.User{}} {
 		obj.SetConditions([]metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonSucceeded}})
 		kept := obj.DeepCopyObject().(conditioned).GetConditions()
 		if len(kept) != 1 || kept[0].Reason != v1alpha1.ReasonSucceeded {

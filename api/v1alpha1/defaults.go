@@ -97,6 +97,25 @@ func (s *UnikernelSpec) RestartPolicyOrDefault() RestartPolicyType {
 	return s.RestartPolicy.Type
 }
 
+// IsActive tells whether the user may log in and use tokens.
+func (u *User) IsActive() bool { return u.Spec.Active == nil || *u.Spec.Active }
+
+// NamespaceOrDefault gives the name of the namespace with the user's unikernels and volumes.
+func (u *User) NamespaceOrDefault() string {
+	if u.Spec.Namespace == "" {
+		return u.Name
+	}
+	return u.Spec.Namespace
+}
+
+// Precedes tells which of two users with the same e-mail address has it: the one made first.
+func (u *User) Precedes(other *User) bool {
+	if !u.CreationTimestamp.Equal(&other.CreationTimestamp) {
+		return u.CreationTimestamp.Before(&other.CreationTimestamp)
+	}
+	return u.UID < other.UID
+}
+
 // CPUIDsFor gives the physical CPUs for the unikernel: those of spec; else those it runs on already, when the policy allows all
 // of them; else one of the allowed ones, chosen by the unikernel's name so that many unikernels spread. It is nil when neither
 // spec nor allowed names a CPU.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"mollymawk.dev/operator/api/v1alpha1"
 )
@@ -137,5 +138,37 @@ func TestSelector(t *testing.T) {
 	}
 	if _, err := team("Equals", "a").Selector(); err == nil {
 		t.Error("an unknown operator is accepted")
+	}
+}
+
+func TestUserDefaults(t *testing.T) {
+	u := &v1alpha1.User{ObjectMeta: metav1.ObjectMeta{Name: "alice"}}
+	if !u.IsActive() || u.NamespaceOrDefault() != "alice" {
+		t.Errorf("active %v, namespace %q", u.IsActive(), u.NamespaceOrDefault())
+	}
+	u.Spec.Active, u.Spec.Namespace = new(bool), "team"
+	if u.IsActive() || u.NamespaceOrDefault() != "team" {
+		t.Errorf("active %v, namespace %q", u.IsActive(), u.NamespaceOrDefault())
+	}
+}
+
+// TestPrecedes has one of two users, and not both, come first.
+func TestPrecedes(t *testing.T) {
+	at := func(second int64, uid types.UID) *v1alpha1.User {
+		return &v1alpha1.User{ObjectMeta: metav1.ObjectMeta{UID: uid, CreationTimestamp: metav1.Unix(second, 0)}}
+	}
+	for _, c := range []struct {
+		a, b *v1alpha1.User
+		want bool
+	}{
+		{at(1, "z"), at(2, "a"), true},
+		{at(2, "a"), at(1, "z"), false},
+		{at(1, "a"), at(1, "b"), true},
+		{at(1, "b"), at(1, "a"), false},
+		{at(1, "a"), at(1, "a"), false},
+	} {
+		if got := c.a.Precedes(c.b); got != c.want {
+			t.Errorf("%v of %v precedes %v of %v: %v", c.a.UID, c.a.CreationTimestamp, c.b.UID, c.b.CreationTimestamp, got)
+		}
 	}
 }

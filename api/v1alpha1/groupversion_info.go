@@ -1,4 +1,5 @@
-// Package v1alpha1 holds the kinds of the API group mollymawk.dev, version v1alpha1: AlbatrossInstance, Unikernel and Volume.
+// Package v1alpha1 holds the kinds of the API group mollymawk.dev, version v1alpha1: AlbatrossInstance, Unikernel,
+// Volume and User.
 //
 // The package imports apimachinery only, so that clients can use the types without pulling in a controller framework.
 // The operator never writes spec, labels or annotations of these objects (its own finalizer aside). A field that is
@@ -36,6 +37,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Unikernel{}, &UnikernelList{},
 		&Volume{}, &VolumeList{},
 		&UnikernelImage{}, &UnikernelImageList{},
+		&User{}, &UserList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

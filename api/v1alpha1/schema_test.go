@@ -137,6 +137,7 @@ func TestNamesAndColumns(t *testing.T) {
 		"AlbatrossInstance": {"albi", "Cluster", []string{"Ready", "Reason", "Endpoint", "Unikernels", "Volumes", "Age"}},
 		"UnikernelImage":    {"ukimg", "Cluster", []string{"Reference", "Job", "URL", "Description", "Age"}},
 		"Unikernel":         {"uk", "Namespaced", []string{"Ready", "Reason", "Instance", "Image", "Memory", "Age"}},
+		"User":              {"ukuser", "Cluster", []string{"Ready", "Reason", "Email", "Namespace", "SuperUser", "Age"}},
 		"Volume":            {"ukvol", "Namespaced", []string{"Ready", "Reason", "Instance", "Size", "AttachedTo", "Age"}},
 	}
 	for name, k := range kinds() {

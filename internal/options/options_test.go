@@ -42,6 +42,7 @@ func TestValidate(t *testing.T) {
 		"--workers":           func(o *options.Options) { o.Workers = 0 },
 		"--host-commands":     func(o *options.Options) { o.HostCommands = -1 },
 		"--unikernel-metrics": func(o *options.Options) { o.UnikernelMetrics = -1 },
+		"--bootstrap-admin":   func(o *options.Options) { o.BootstrapAdminPasswordFile = "password" },
 		"--shutdown-timeout":  func(o *options.Options) { o.ShutdownTimeout = -1 },
 		"--allow-egress":      func(o *options.Options) { o.AllowEgress = []string{"10.0.0.0/8", "10.0.0.0/33"} },
 	} {
@@ -71,6 +72,22 @@ func TestEgress(t *testing.T) {
 	if got, err := o.Egress(); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
+}
+
+// TestUsersAreMadeByAdministrators has nobody become a user by himself, and no
+// password on the command line.
+func TestUsersAreMadeByAdministrators(t *testing.T) {
+	o := options.Default()
+	if o.Registration || o.ProvisionNamespaces || o.BootstrapAdmin != "" {
+		t.Errorf("%+v", o)
+	}
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o.AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if strings.Contains(f.Name, "password") && !strings.HasSuffix(f.Name, "-file") {
+			t.Errorf("--%s takes a password", f.Name)
+		}
+	})
 }
 
 func TestProfilingIsOffByDefault(t *testing.T) {

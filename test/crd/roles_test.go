@@ -77,7 +77,7 @@ func TestOperatorRole(t *testing.T) {
 // TestRolesForPeople demands three roles a kind. Those of namespaced kinds are part of the cluster's own roles.
 func TestRolesForPeople(t *testing.T) {
 	parts := map[string]string{"viewer": "view", "editor": "edit", "admin": "admin"}
-	for kind, plural := range map[string]string{"albatrossinstance": "albatrossinstances", "unikernel": "unikernels", "volume": "volumes", "unikernelimage": "unikernelimages"} {
+	for kind, plural := range map[string]string{"albatrossinstance": "albatrossinstances", "unikernel": "unikernels", "volume": "volumes", "unikernelimage": "unikernelimages", "user": "users"} {
 		for name, part := range parts {
 			roles := loadRoles(t, kind+"_"+name+"_role.yaml")
 			if len(roles) != 1 || roles[0].Kind != "ClusterRole" || roles[0].Metadata.Name != kind+"-"+name+"-role" {
@@ -85,7 +85,7 @@ func TestRolesForPeople(t *testing.T) {
 			}
 			aggregated := roles[0].Metadata.Labels["rbac.authorization.k8s.io/aggregate-to-"+part] == "true"
 			// Everybody may look at the catalogue, which is for all namespaces.
-			want := kind != "albatrossinstance" && (kind != "unikernelimage" || name == "viewer")
+			want := kind == "unikernel" || kind == "volume" || kind == "unikernelimage" && name == "viewer"
 			if aggregated != want {
 				t.Errorf("%s %s: part of the role %s: %v", kind, name, part, aggregated)
 			}

@@ -71,12 +71,13 @@ func (s *server) resource(t *testing.T, obj *unstructured.Unstructured) dynamic.
 	t.Helper()
 	plural := map[string]string{
 		"AlbatrossInstance": "albatrossinstances", "Unikernel": "unikernels", catalogKind: "unikernelimages", "Volume": "volumes",
+		"User": "users",
 	}[obj.GetKind()]
 	if plural == "" {
 		t.Fatal("no kind of ours:", obj.GetKind())
 	}
 	resource := s.dynamic.Resource(v1alpha1.GroupVersion.WithResource(plural))
-	if obj.GetKind() == "AlbatrossInstance" || obj.GetKind() == catalogKind {
+	if obj.GetKind() == "AlbatrossInstance" || obj.GetKind() == catalogKind || obj.GetKind() == "User" {
 		return resource
 	}
 	obj.SetNamespace(s.namespace)

@@ -98,10 +98,18 @@ func fullVolumeStatus(generation int64) v1alpha1.VolumeStatus {
 	}
 }
 
+func user() *v1alpha1.User {
+	return &v1alpha1.User{ObjectMeta: metav1.ObjectMeta{GenerateName: "status-"}, Spec: v1alpha1.UserSpec{Email: "status@example.org"}}
+}
+
+func fullUserStatus(generation int64) v1alpha1.UserStatus {
+	return v1alpha1.UserStatus{ObservedGeneration: generation, Conditions: ready(generation, v1alpha1.ReasonSucceeded), Namespace: "alice"}
+}
+
 // TestStatus writes every field of each status through the Go types, and reads the columns that people see.
 func TestStatus(t *testing.T) {
 	s := newServer(t)
-	albi, uk, vol := instance(), unikernel(s.namespace), volume(s.namespace)
+	albi, uk, vol, person := instance(), unikernel(s.namespace), volume(s.namespace), user()
 	cases := []struct {
 		plural string
 		obj    client.Object
@@ -114,6 +122,8 @@ func TestStatus(t *testing.T) {
 			[]any{"True", "Succeeded", "local", digest[:12], "32Mi"}},
 		{"volumes", vol, func() { vol.Status = fullVolumeStatus(vol.Generation) },
 			[]any{"True", "Succeeded", "local", "64Mi", "hello"}},
+		{"users", person, func() { person.Status = fullUserStatus(person.Generation) },
+			[]any{"True", "Succeeded", "status@example.org", "alice"}},
 	}
 	strict := client.WithFieldValidation(s.client, metav1.FieldValidationStrict)
 	for _, c := range cases {

@@ -32,6 +32,7 @@ var kinds = map[string]string{
 	"docs/spec/albatrossinstance.md": "albatrossinstances",
 	"docs/spec/unikernel.md":         "unikernels",
 	"docs/spec/unikernelimage.md":    "unikernelimages",
+	"docs/spec/user.md":              "users",
 	"docs/spec/volume.md":            "volumes",
 }
 
