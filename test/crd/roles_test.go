@@ -107,7 +107,9 @@ func TestRolesForPeople(t *testing.T) {
 // and in the whole cluster only those for kinds that are in no namespace.
 func TestNamespacedRoles(t *testing.T) {
 	inNoNamespace := func(right string) bool {
-		return strings.HasPrefix(right, "mollymawk.dev albatrossinstances") || strings.HasPrefix(right, "mollymawk.dev unikernelimages ")
+		return slices.ContainsFunc([]string{"albatrossinstances", "unikernelimages", "users"}, func(plural string) bool {
+			return strings.HasPrefix(right, "mollymawk.dev "+plural)
+		})
 	}
 	all := rightsOf(loadRoles(t, "role.yaml")[:1])
 	cluster, tenant := rightsOf(loadRoles(t, "../namespaced/cluster_role_patch.yaml")), rightsOf(loadRoles(t, "../namespaced/tenant/role.yaml")[:1])

@@ -42,18 +42,3 @@ func (r reading) writesTo(resource string, verbs ...string) float64 {
 func (r reading) ownWrites() float64 {
 	return r.writesTo("unikernels", http.MethodPatch, http.MethodPut) + r.writesTo("events", http.MethodPost, http.MethodPatch, http.MethodPut)
 }
-
-func (r reading) debug() map[string]float64 {
-	all := map[string]float64{}
-	r.sum("apiserver_request_total", func(l map[string]string) bool {
-		k := l["resource"] + " " + l["subresource"] + " " + l["verb"] + " " + l["code"]
-		if l["verb"] != "POST" && l["verb"] != "PATCH" {
-			return false
-		}
-		all[k] = r.sum("apiserver_request_total", func(m map[string]string) bool {
-			return m["resource"] == l["resource"] && m["subresource"] == l["subresource"] && m["verb"] == l["verb"] && m["code"] == l["code"]
-		})
-		return true
-	})
-	return all
-}

@@ -21,9 +21,6 @@ func BenchmarkThousand(b *testing.B) {
 	_, last := w.seen.untilReady(all)
 	took := last.Sub(spent.began)
 	spent.end()
-	for k, n := range w.readServer().debug() {
-		b.Log(n, k)
-	}
 	w.report("create-objects/s", count/took.Seconds())
 	w.report("create-cpu-ms/object", spent.cpu*1000/count)
 	w.report("create-cpu-of-all-ms/object", spent.cpuOfAll*1000/count)
