@@ -1,0 +1,34 @@
+package services
+
+import "k8s.io/apimachinery/pkg/types"
+
+// impersonationPrefix marks the users of Kubernetes that accounts stand for.
+const impersonationPrefix = "mollymawk:"
+
+// Via is how a caller proved who they are.
+type Via int
+
+// The ways to authenticate.
+const (
+	Bearer Via = iota + 1
+	Session
+)
+
+// Identity is an authenticated caller.
+type Identity struct {
+	// Name is that of the User object.
+	Name string
+	UID  types.UID
+	// Email is for people to read.
+	Email string
+	// Namespace is where the caller's objects are.
+	Namespace string
+	SuperUser bool
+	Via       Via
+	// TokenName or SessionID is set, depending on Via.
+	TokenName string
+	SessionID string
+}
+
+// Impersonate gives the user of Kubernetes that writes are made as.
+func (i Identity) Impersonate() string { return impersonationPrefix + i.Name }
