@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -41,10 +40,8 @@ const (
 )
 
 // The API server cannot restrict impersonation to names that begin with a prefix,
-// so [writers.as] does. The group is restricted by name.
-//
-// +kubebuilder:rbac:groups="",resources=users,verbs=impersonate
-// +kubebuilder:rbac:groups="",resources=groups,resourceNames="mollymawk:admins",verbs=impersonate
+// so [writers.as] does. The group is restricted by name: see
+// config/rbac/api_role.yaml.
 
 func newWriters(config *rest.Config, scheme *runtime.Scheme) (*writers, error) {
 	config = rest.CopyConfig(config)
@@ -107,10 +104,15 @@ func apply(ctx context.Context, c client.Client, d declaration) error {
 		return err
 	}
 	u.SetResourceVersion(d.version)
+	return applyContent(ctx, c, u, d.object)
+}
+
+// applyContent applies what u has and gives what the API server made of it.
+func applyContent(ctx context.Context, c client.Client, u *unstructured.Unstructured, result client.Object) error {
 	if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager)); err != nil {
 		return writeError(err)
 	}
-	return runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, d.object)
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, result)
 }
 
 // declared keeps of an object what a declaration may have.
