@@ -152,7 +152,7 @@ func TestForceCreate(t *testing.T) {
 	if n := w.host.Mutations(w.hostName("web")); n != mutations {
 		t.Errorf("the host was told %d things for what was refused", n-mutations)
 	}
-	if entry := managed(now, services.FieldManager); entry == nil || strings.Contains(string(entry.FieldsV1.Raw), "f:memory") {
+	if entry := managed(now, services.FieldManager); entry == nil || strings.Contains(entry.FieldsV1.GetRawString(), "f:memory") {
 		t.Errorf("the memory is still ours: %v", entry)
 	}
 

@@ -189,7 +189,7 @@ func appliedFields(o client.Object) (map[string]any, error) {
 		if entry.Manager != FieldManager || entry.Operation != metav1.ManagedFieldsOperationApply || entry.FieldsV1 == nil || entry.Subresource != "" {
 			continue
 		}
-		if err := json.Unmarshal(entry.FieldsV1.Raw, &ours); err != nil {
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &ours); err != nil {
 			return nil, fmt.Errorf("managed fields of %s: %w", o.GetName(), err)
 		}
 	}
