@@ -2,16 +2,13 @@ package services
 
 import "k8s.io/apimachinery/pkg/types"
 
-// impersonationPrefix marks the users of Kubernetes that accounts stand for.
-const impersonationPrefix = "mollymawk:"
-
 // Via is how a caller proved who they are.
 type Via int
 
 // The ways to authenticate.
 const (
-	Bearer Via = iota + 1
-	Session
+	ViaBearer Via = iota + 1
+	ViaSession
 )
 
 // Identity is an authenticated caller.
@@ -21,7 +18,7 @@ type Identity struct {
 	UID  types.UID
 	// Email is for people to read.
 	Email string
-	// Namespace is where the caller's objects are.
+	// Namespace is where the caller's objects are; empty while there is none.
 	Namespace string
 	SuperUser bool
 	Via       Via
@@ -31,4 +28,4 @@ type Identity struct {
 }
 
 // Impersonate gives the user of Kubernetes that writes are made as.
-func (i Identity) Impersonate() string { return impersonationPrefix + i.Name }
+func (i Identity) Impersonate() string { return "mollymawk:" + i.Name }
