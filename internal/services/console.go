@@ -33,7 +33,7 @@ func (c consoleID) key() string { return c.place.instance + " " + c.place.name(c
 // has about five. It ends with its context, with [ErrTooSlow] for a viewer who
 // does not keep up, or when the host refuses. A console outlives its unikernel.
 func (s *Services) Console(ctx context.Context, id Identity, instance, name string) (iter.Seq2[Line, error], error) {
-	instance, name, err := labels(instance, "name", name)
+	instance, name, err := labels(instance, name)
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,8 @@ type Timeout struct {
 // Error implements error.
 func (e *Timeout) Error() string { return "not done in time: " + e.Doing }
 
-// quoted finds the names of field managers in the message of a conflict.
+// quoted finds the name of the field manager, which comes first in the message of
+// a conflict.
 var quoted = regexp.MustCompile(`"([^"]+)"`)
 
 // writeError gives the error of a write to the API server in our terms.
@@ -131,7 +132,7 @@ func ownerConflict(causes []metav1.StatusCause, err error) error {
 			continue
 		}
 		conflict.Fields = append(conflict.Fields, strings.TrimPrefix(cause.Field, "."))
-		for _, match := range quoted.FindAllStringSubmatch(cause.Message, -1) {
+		if match := quoted.FindStringSubmatch(cause.Message); match != nil {
 			conflict.Owners = append(conflict.Owners, match[1])
 		}
 	}

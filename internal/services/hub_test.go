@@ -126,7 +126,10 @@ func TestHubGivesHistory(t *testing.T) {
 			}
 			defer func() {
 				want := -1
-				for line := range second {
+				for line, err := range second {
+					if err != nil {
+						t.Error(err)
+					}
 					n, _ := strconv.Atoi(line.Text)
 					if want < 0 {
 						want = n
@@ -195,8 +198,8 @@ func TestHubEnds(t *testing.T) {
 	}
 	cancel() // one who never read
 	eventually(t, "nobody views", func() bool { return hub.Viewers() == 0 && hub.Consoles() == 0 })
-	for range never {
-		t.Error("a line after the end")
+	for line, err := range never {
+		t.Errorf("%v, %v after the end", line, err)
 	}
 	// The next viewer begins anew; closing ends it.
 	again, err := hub.View(t.Context(), "web")
@@ -284,8 +287,10 @@ func BenchmarkHub500Viewers(b *testing.B) {
 		}
 		round[i] = make(chan struct{}, services.KeptLines)
 		done.Go(func() {
-			for range view {
-				round[i] <- struct{}{}
+			for _, err := range view {
+				if err == nil {
+					round[i] <- struct{}{}
+				}
 			}
 		})
 	}

@@ -24,11 +24,11 @@ func label(field, name string) (string, error) {
 }
 
 // labels checks the names of an instance and of something on it, the instance first.
-func labels(instance, field, name string) (onInstance, called string, err error) {
+func labels(instance, name string) (onInstance, called string, err error) {
 	if onInstance, err = label("instance", instance); err != nil {
 		return "", "", err
 	}
-	called, err = label(field, name)
+	called, err = label("name", name)
 	return onInstance, called, err
 }
 

@@ -90,7 +90,7 @@ func (r *ending) Read(p []byte) (int, error) {
 // refuses, before there is any data. The caller closes the reader. Reading ends
 // with io.EOF only at the true end, and the transfer with the context.
 func (s *Services) DownloadVolume(ctx context.Context, id Identity, instance, name string, level int) (io.ReadCloser, error) {
-	instance, name, err := labels(instance, "name", name)
+	instance, name, err := labels(instance, name)
 	if err != nil {
 		return nil, err
 	}

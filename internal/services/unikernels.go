@@ -45,7 +45,7 @@ func (s *Services) Upload(ctx context.Context, id Identity, content io.Reader, l
 // create one name, the later is refused. When it is refused nothing is left of it,
 // or, with Force, what was declared before.
 func (s *Services) CreateUnikernel(ctx context.Context, id Identity, r CreateRequest) error {
-	instance, name, err := labels(r.Instance, "name", r.Name)
+	instance, name, err := labels(r.Instance, r.Name)
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ type RestartRequest struct {
 // RestartUnikernel restarts a unikernel, also one that GitOps declares, and waits
 // until it runs again.
 func (s *Services) RestartUnikernel(ctx context.Context, id Identity, r RestartRequest) error {
-	instance, name, err := labels(r.Instance, "name", r.Name)
+	instance, name, err := labels(r.Instance, r.Name)
 	if err != nil {
 		return err
 	}
@@ -348,7 +348,7 @@ func sameConditions(a, b []metav1.Condition) bool {
 
 // DestroyUnikernel ends a unikernel, whoever made it, and waits until it is gone.
 func (s *Services) DestroyUnikernel(ctx context.Context, id Identity, instance, name string) error {
-	instance, name, err := labels(instance, "name", name)
+	instance, name, err := labels(instance, name)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func besides(wanted, present *v1alpha1.UnikernelSpec) v1alpha1.UnikernelSpec {
 
 // declaredOn gives the object of a unikernel on an instance that is connected.
 func (s *Services) declaredOn(ctx context.Context, id Identity, instance, name string) (*v1alpha1.Unikernel, error) {
-	instance, name, err := labels(instance, "name", name)
+	instance, name, err := labels(instance, name)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ const maxVolume = 64 << 20
 // CreateVolume declares a volume, waits until it is there, and fills it if there
 // is data. When either fails nothing is left of it.
 func (s *Services) CreateVolume(ctx context.Context, id Identity, r VolumeRequest) error {
-	instance, name, err := labels(r.Instance, "name", r.Name)
+	instance, name, err := labels(r.Instance, r.Name)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (s *Services) volume(ctx context.Context, id Identity, instance, name strin
 // DeleteVolume removes a volume with its data, whoever made it, and waits until it
 // is gone.
 func (s *Services) DeleteVolume(ctx context.Context, id Identity, instance, name string) error {
-	instance, name, err := labels(instance, "name", name)
+	instance, name, err := labels(instance, name)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (s *Services) removeDirectly(ctx context.Context, at *site, name string) er
 // UploadVolume overwrites a volume that no unikernel uses, whoever made it. The
 // bytes go to the host as they come.
 func (s *Services) UploadVolume(ctx context.Context, id Identity, r VolumeRequest) error {
-	instance, name, err := labels(r.Instance, "name", r.Name)
+	instance, name, err := labels(r.Instance, r.Name)
 	if err != nil {
 		return err
 	}
