@@ -10,6 +10,8 @@ SHELL := bash
 DATA_DIR ?= .standalone
 # The image of the operator that docker-build makes and deploy uses.
 IMG ?= mollymawk-operator:latest
+# The kustomization that build-installer and deploy use: config/namespaced for a few namespaces only.
+CONFIG ?= config/default
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
 # The benchmarks that run.
@@ -59,6 +61,10 @@ generate: ## Generate the DeepCopy methods of the kinds.
 manifests: ## Generate the CustomResourceDefinitions and the operator's role.
 	$(TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL) controller-gen rbac:roleName=manager-role paths=./controllers/... output:rbac:dir=config/rbac
+
+.PHONY: released-crds
+released-crds: ## Keep the CustomResourceDefinitions as those of a release, which later ones must not break.
+	cp config/crd/bases/*.yaml config/crd/released/
 
 .PHONY: fmt
 fmt: ## Format the code and order its imports.
@@ -165,7 +171,7 @@ dist/kustomization.yaml:
 	@mkdir -p dist
 	@image='$(IMG)'; tag="$${image##*:}"; name="$${image%:*}"; \
 		if [[ "$$image" != *:* || "$$tag" == */* ]]; then name="$$image"; tag=latest; fi; \
-		printf 'resources:\n- ../config/default\nimages:\n- name: mollymawk-operator\n  newName: %s\n  newTag: "%s"\n' "$$name" "$$tag" > $@
+		printf 'resources:\n- ../$(CONFIG)\nimages:\n- name: mollymawk-operator\n  newName: %s\n  newTag: "%s"\n' "$$name" "$$tag" > $@
 
 .PHONY: build-installer
 build-installer: dist/kustomization.yaml ## Write dist/install.yaml: all that a cluster needs, with the image IMG.

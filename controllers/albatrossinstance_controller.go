@@ -33,6 +33,8 @@ type AlbatrossInstanceReconciler struct {
 	Hosts    *hosts.Pool
 	// Namespace is where the Secrets are.
 	Namespace string
+	// WatchNamespaces are the only ones that are looked after; none means all.
+	WatchNamespaces []string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
@@ -47,16 +49,16 @@ type AlbatrossInstanceReconciler struct {
 func setupInstance(mgr ctrl.Manager, config Config) error {
 	r := &AlbatrossInstanceReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("albatrossinstance"), Hosts: config.Hosts, Namespace: config.Namespace,
+		WatchNamespaces: config.WatchNamespaces,
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.AlbatrossInstance{}, builder.WithPredicates(declarationChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.onSecret)).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.onNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1alpha1.Unikernel{}, soon(onUser), builder.WithPredicates(comesOrGoes())).
 		Watches(&v1alpha1.Volume{}, soon(onUser), builder.WithPredicates(comesOrGoes())).
 		WatchesRawSource(hostChanges(config.Hosts, changedInstance, summaryPause)).
-		WithOptions(config.options()).
-		Complete(r)
+		WithOptions(config.options())
+	return watchNamespaces(b, config, r.onNamespace).Complete(r)
 }
 
 // summaryPause is how long what happens to single objects may take to show in

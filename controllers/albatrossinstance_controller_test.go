@@ -1,11 +1,18 @@
 package controllers_test
 
 import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -105,6 +112,55 @@ func TestCredentials(t *testing.T) {
 	w.untilReason(instance, metav1.ConditionUnknown, v1alpha1.ReasonHostCertificateInvalid)
 	change(w, secret, func(s *corev1.Secret) { s.Data = w.newSecret(w.instance, w.host).Data })
 	w.untilReady(instance)
+}
+
+// shortened gives a host's certificate authority with another end.
+func shortened(t *testing.T, credentials albatrosstest.Credentials, end time.Time) []byte {
+	t.Helper()
+	pair, err := tls.X509KeyPair(credentials.Cert, credentials.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := *pair.Leaf
+	again.NotAfter = end
+	der, err := x509.CreateCertificate(rand.Reader, &again, &again, pair.Leaf.PublicKey, pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// TestCredentialsExpiring warns seven days before the end, when nothing else
+// happens for long.
+func TestCredentialsExpiring(t *testing.T) {
+	w := newSilentWorld(t)
+	secret, instance := w.newSecret(w.instance, w.host), w.newInstance(w.instance, w.host)
+	warned := time.Now().Add(5 * time.Second)
+	secret.Data["tls.crt"] = shortened(t, w.host.Credentials(), warned.Add(7*24*time.Hour))
+	instance.Spec.PollInterval.Duration = time.Hour
+	w.create(secret)
+	w.create(instance)
+	w.untilReady(instance)
+	w.until("warned", instance, func() bool {
+		return reason(instance, v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue) == v1alpha1.ReasonCredentialsExpiring
+	})
+	if early := time.Until(warned); early > 0 || !isReady(instance) {
+		t.Errorf("%s early, or not ready any more: %s", early, describe(instance))
+	}
+	w.wait("told", func() (bool, string) {
+		var all eventsv1.EventList
+		if err := w.List(t.Context(), &all); err != nil {
+			return false, err.Error()
+		}
+		return slices.ContainsFunc(all.Items, func(e eventsv1.Event) bool {
+			return e.Regarding.Name == instance.Name && e.Reason == v1alpha1.ReasonCredentialsExpiring && e.Type == corev1.EventTypeWarning
+		}), fmt.Sprint(len(all.Items), " events")
+	})
+	// A longer one ends the warning.
+	change(w, secret, func(s *corev1.Secret) { s.Data["tls.crt"] = w.host.Credentials().Cert })
+	w.until("renewed", instance, func() bool {
+		return reason(instance, v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue) == v1alpha1.ReasonSucceeded
+	})
 }
 
 // TestPolicies has the declared policies in force, and the accepted one stay when

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -165,22 +165,21 @@ type admittedTenant struct {
 
 // findTenants gives every admitted namespace its path, the outer paths first.
 func (s *instanceScope) findTenants(ctx context.Context) outcome.Outcome {
-	var namespaces corev1.NamespaceList
-	if err := s.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+	all, err := namespaces{s.Client, s.WatchNamespaces}.all(ctx)
+	if err != nil {
 		return outcome.Retry(err)
 	}
-	for i := range namespaces.Items {
-		ns := &namespaces.Items[i]
-		t, admitted, err := tenantOf(s.instance, ns.Name, labels.Set(ns.Labels))
+	for name, namespaceLabels := range all {
+		t, admitted, err := tenantOf(s.instance, name, namespaceLabels)
 		if err == nil && admitted {
-			s.tenants = append(s.tenants, admittedTenant{ns.Name, t})
+			s.tenants = append(s.tenants, admittedTenant{name, t})
 		}
 	}
 	slices.SortFunc(s.tenants, func(a, b admittedTenant) int {
 		if d := len(a.path) - len(b.path); d != 0 {
 			return d
 		}
-		return strings.Compare(a.path.String(), b.path.String())
+		return cmp.Or(strings.Compare(a.path.String(), b.path.String()), strings.Compare(a.namespace, b.namespace))
 	})
 	return outcome.Continue()
 }

@@ -6,11 +6,9 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -47,7 +45,8 @@ func (p place) equal(q place) bool { return p.instance == q.instance && p.name.E
 // placement is what the reconciles of a Unikernel and of a Volume have in
 // common: finding the host, owning the object, and saying how it ended.
 type placement struct {
-	client client.Client
+	client     client.Client
+	namespaces namespaces
 	// live reads past the cache.
 	live  client.Reader
 	hosts HostPool
@@ -183,7 +182,7 @@ func (p *placement) checkFinalizer(ctx context.Context, policy v1alpha1.Deletion
 
 // resolve finds the instance of that name and the namespace's place on it.
 func (p *placement) resolve(ctx context.Context, instanceName string) outcome.Outcome {
-	instance, path, problem, err := resolvePath(ctx, p.client, p.object.GetNamespace(), instanceName)
+	instance, path, problem, err := p.resolvePath(ctx, instanceName)
 	if err != nil {
 		return outcome.Retry(err)
 	}
@@ -195,21 +194,22 @@ func (p *placement) resolve(ctx context.Context, instanceName string) outcome.Ou
 	return outcome.Continue()
 }
 
-// resolvePath finds an instance and a namespace's path on it, or says what is
+// resolvePath finds an instance and the namespace's path on it, or says what is
 // wrong with either.
-func resolvePath(ctx context.Context, c client.Client, namespace, instanceName string) (*v1alpha1.AlbatrossInstance, albatross.Path, status.Verdict, error) {
+func (p *placement) resolvePath(ctx context.Context, instanceName string) (*v1alpha1.AlbatrossInstance, albatross.Path, status.Verdict, error) {
 	var instance v1alpha1.AlbatrossInstance
-	if err := c.Get(ctx, client.ObjectKey{Name: instanceName}, &instance); err != nil {
+	if err := p.client.Get(ctx, client.ObjectKey{Name: instanceName}, &instance); err != nil {
 		if !apierrors.IsNotFound(err) {
 			return nil, nil, status.Verdict{}, err
 		}
 		return nil, nil, status.Working(v1alpha1.ReasonInstanceNotFound, fmt.Sprintf("AlbatrossInstance %q does not exist", instanceName)), nil
 	}
-	var ns corev1.Namespace
-	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
+	namespace := p.object.GetNamespace()
+	namespaceLabels, err := p.namespaces.labels(ctx, namespace)
+	if err != nil {
 		return nil, nil, status.Verdict{}, err
 	}
-	tenant, admitted, err := tenantOf(&instance, namespace, labels.Set(ns.Labels))
+	tenant, admitted, err := tenantOf(&instance, namespace, namespaceLabels)
 	switch {
 	case err != nil:
 		return nil, nil, status.Stalled(v1alpha1.ReasonNamespaceNotAdmitted, fmt.Sprintf("AlbatrossInstance %q: %v", instanceName, err)), nil

@@ -200,6 +200,14 @@ func TestTenantOf(t *testing.T) {
 			t.Errorf("%+v: %v at %q, %v", tt, admitted, got.path, err)
 		}
 	}
+	instance.Spec.Tenants[2].NamespaceSelector = &v1alpha1.NamespaceSelector{
+		MatchExpressions: []v1alpha1.LabelRequirement{{Key: "team", Operator: metav1.LabelSelectorOpDoesNotExist}},
+	}
+	for _, set := range []labels.Set{nil, {"team": "ops"}, {}} {
+		if _, admitted, err := tenantOf(instance, "carol", set); err != nil || admitted != (set != nil && len(set) == 0) {
+			t.Errorf("labels %#v: admitted %v, %v", set, admitted, err)
+		}
+	}
 	instance.Spec.Tenants[2].NamespaceSelector.MatchExpressions = []v1alpha1.LabelRequirement{{Key: "not a label!", Operator: metav1.LabelSelectorOpExists}}
 	if _, admitted, err := tenantOf(instance, "carol", nil); err == nil || admitted {
 		t.Error("an impossible selector admits")

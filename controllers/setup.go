@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,6 +20,7 @@ import (
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/outcome"
 )
 
@@ -42,8 +42,12 @@ type Config struct {
 	Hosts     *hosts.Pool
 	Images    ImageGetter
 	Wakeups   *Wakeups
+	// WatchNamespaces are the only ones whose objects are looked after; none means all.
+	WatchNamespaces []string
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
+	// Liveness watches the queues; nil watches none.
+	Liveness *liveness.Monitor
 }
 
 // clock reads the time by a function that a test may have replaced.
@@ -73,6 +77,7 @@ const (
 func (c *Config) options() controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: c.Workers,
+		NewQueue:                c.Liveness.NewQueue,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, longestRetry),
 	}
 }
@@ -141,18 +146,18 @@ func declarationChanged() predicate.Predicate {
 
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("unikernel"), Hosts: config.Hosts, Images: config.Images,
-		Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder(unikernelController), Hosts: config.Hosts, Images: config.Images,
+		WatchNamespaces: config.WatchNamespaces, Liveness: config.Liveness, Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named(unikernelController).
 		For(&v1alpha1.Unikernel{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(r.onVolume), builder.WithPredicates(readinessChanged())).
 		WatchesRawSource(hostChanges(config.Hosts, r.affected, changePause)).
 		WatchesRawSource(config.Wakeups.source(unikernelKind)).
-		WithOptions(config.options()).
-		Complete(r)
+		WithOptions(config.options())
+	return watchNamespaces(b, config, r.inNamespace).Complete(r)
 }
 
 // instanceMatters lets through the changes of an instance that its unikernels

@@ -16,7 +16,8 @@ type tenant struct {
 }
 
 // tenantOf gives the place of a namespace by the first entry that admits it;
-// admitted is false when none does.
+// admitted is false when none does. Labels that are nil are not known, and no
+// selector matches them.
 func tenantOf(instance *v1alpha1.AlbatrossInstance, namespace string, namespaceLabels labels.Set) (t tenant, admitted bool, err error) {
 	found, admitted, err := tenants.Of(instance, namespace, namespaceLabels)
 	return tenant{found.Path, found.Policy}, admitted, err

@@ -16,6 +16,7 @@ import (
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/outcome"
 )
 
@@ -38,8 +39,12 @@ type ImageGetter interface {
 	RetryAfter(source images.Source) time.Duration
 }
 
-// unikernelKind is the kind's name in the keys of those who wait for something.
-const unikernelKind = "Unikernel"
+const (
+	// unikernelKind is the kind's name in the keys of those who wait for something.
+	unikernelKind = "Unikernel"
+	// unikernelController is what the controller is called.
+	unikernelController = "unikernel"
+)
 
 // UnikernelReconciler makes what runs on a host match a Unikernel.
 type UnikernelReconciler struct {
@@ -49,6 +54,10 @@ type UnikernelReconciler struct {
 	Recorder events.EventRecorder
 	Hosts    HostPool
 	Images   ImageGetter
+	// WatchNamespaces are the only ones that are looked after; none means all.
+	WatchNamespaces []string
+	// Liveness is told that uploads go on; nil if nobody asks.
+	Liveness *liveness.Monitor
 	// Comebacks paces how often a unikernel that keeps ending is brought back.
 	Comebacks *flowcontrol.Backoff
 	// Now is the clock; nil means time.Now.
@@ -114,7 +123,7 @@ func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikerne
 	before := uk.DeepCopy()
 	return &unikernelScope{
 		UnikernelReconciler: r, uk: uk, before: before,
-		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
+		placement: placement{namespaces: namespaces{r.Client, r.WatchNamespaces}, client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
 	}
 }
 

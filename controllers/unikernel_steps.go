@@ -410,7 +410,7 @@ func (s *unikernelScope) send(ctx context.Context) error {
 			return err
 		}
 		defer f.Close()
-		image = albatross.Image{Reader: f, Size: s.image.Size}
+		image = albatross.Image{Reader: s.Liveness.Upload(unikernelController, f), Size: s.image.Size}
 	}
 	create := s.host.Client().Create
 	if s.decision.action == actionReplace {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,16 +12,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/outcome"
 )
 
-// volumeKind is the kind's name in the keys of those who wait for something.
-const volumeKind = "Volume"
+const (
+	// volumeKind is the kind's name in the keys of those who wait for something.
+	volumeKind = "Volume"
+	// volumeController is what the controller is called.
+	volumeController = "volume"
+)
 
 // VolumeReconciler makes a block device on a host match a Volume.
 type VolumeReconciler struct {
@@ -32,6 +35,10 @@ type VolumeReconciler struct {
 	Recorder events.EventRecorder
 	Hosts    HostPool
 	Images   ImageGetter
+	// WatchNamespaces are the only ones that are looked after; none means all.
+	WatchNamespaces []string
+	// Liveness is told that uploads go on; nil if nobody asks.
+	Liveness *liveness.Monitor
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
@@ -45,16 +52,17 @@ type VolumeReconciler struct {
 
 func setupVolume(mgr ctrl.Manager, config Config) error {
 	r := &VolumeReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("volume"), Hosts: config.Hosts, Images: config.Images,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder(volumeController), Hosts: config.Hosts, Images: config.Images,
+		WatchNamespaces: config.WatchNamespaces, Liveness: config.Liveness,
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named(volumeController).
 		For(&v1alpha1.Volume{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(hostChanges(config.Hosts, r.affected, changePause)).
 		WatchesRawSource(config.Wakeups.source(volumeKind)).
-		WithOptions(config.options()).
-		Complete(r)
+		WithOptions(config.options())
+	return watchNamespaces(b, config, r.inNamespace).Complete(r)
 }
 
 func (r *VolumeReconciler) onInstance(ctx context.Context, o client.Object) []ctrl.Request {
@@ -121,7 +129,7 @@ func newVolumeScope(r *VolumeReconciler, volume *v1alpha1.Volume) *volumeScope {
 	before := volume.DeepCopy()
 	return &volumeScope{
 		VolumeReconciler: r, volume: volume, before: before,
-		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: volume, read: before, kind: volumeKind, resource: "volume"},
+		placement: placement{namespaces: namespaces{r.Client, r.WatchNamespaces}, client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: volume, read: before, kind: volumeKind, resource: "volume"},
 	}
 }
 

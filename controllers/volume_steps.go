@@ -189,7 +189,7 @@ func (s *volumeScope) send(ctx context.Context, blob images.Blob) error {
 	}
 	defer f.Close()
 	_, err = s.host.Client().SetBlock(ctx, s.scope, s.at.name.Label, albatross.BlockContent{
-		Reader: f, Compressed: s.volume.Spec.Source.Compressed, Deflate: s.volume.Spec.Source.Compressed,
+		Reader: s.Liveness.Upload(volumeController, f), Compressed: s.volume.Spec.Source.Compressed, Deflate: s.volume.Spec.Source.Compressed,
 	})
 	return err
 }

@@ -14,10 +14,13 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/hosts"
 )
 
@@ -67,20 +70,37 @@ func listRequests[T any, P interface {
 
 // hostChanges wakes what affected gives for a change of a host: after a pause that
 // many changes may share, but at once those who got a place for a command, and
-// when all of the host may have changed.
+// when all of the host may have changed; then behind all others.
 func hostChanges(pool HostPool, affected func(context.Context, hosts.Change) []ctrl.Request, pause time.Duration) source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[ctrl.Request]) error {
 		pool.Subscribe(ctx, func(c hosts.Change) {
-			after := pause
-			if c.All || len(c.Granted) > 0 {
+			requests, after := affected(ctx, c), pause
+			if c.All {
+				addBehind(queue, requests)
+				return
+			}
+			if len(c.Granted) > 0 {
 				after = 0
 			}
-			for _, request := range affected(ctx, c) {
+			for _, request := range requests {
 				queue.AddAfter(request, after)
 			}
 		})
 		return nil
 	})
+}
+
+// addBehind has requests wait until nothing else is to be done: when a host with
+// very many objects is lost or found, what people change does not wait for all
+// of these.
+func addBehind(queue workqueue.TypedRateLimitingInterface[ctrl.Request], requests []ctrl.Request) {
+	if q, ok := queue.(priorityqueue.PriorityQueue[ctrl.Request]); ok {
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, requests...)
+		return
+	}
+	for _, request := range requests {
+		queue.Add(request)
+	}
 }
 
 // Wakeups lets those who know objects by key only wake their reconcilers.
@@ -121,8 +141,13 @@ func announce(recorder events.EventRecorder, o runtime.Object, before, after []m
 		return
 	}
 	kind := corev1.EventTypeNormal
-	if apimeta.IsStatusConditionTrue(after, "Stalled") || now.Status == metav1.ConditionUnknown {
+	if apimeta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) || now.Status == metav1.ConditionUnknown || worrying[now.Reason] {
 		kind = corev1.EventTypeWarning
 	}
 	recorder.Eventf(o, nil, kind, now.Reason, "Reconcile", "%s", now.Message)
+}
+
+// worrying are the reasons of warnings beside those of what is stalled or unknown.
+var worrying = map[string]bool{
+	v1alpha1.ReasonHostError: true, v1alpha1.ReasonImageFetchFailed: true, v1alpha1.ReasonCredentialsExpiring: true,
 }

@@ -44,7 +44,10 @@ manifests() {
 }
 
 installer() {
-	tool kustomize build config/default >"$scratch/install.yaml" && tool kustomize build config/samples >"$scratch/samples.yaml"
+	local folder
+	for folder in config/default config/namespaced config/namespaced/tenant config/samples; do
+		tool kustomize build "$folder" >"$scratch/manifests.yaml" || return 1
+	done
 }
 
 tidy() {

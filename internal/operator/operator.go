@@ -24,6 +24,7 @@ import (
 	"mollymawk.dev/operator/controllers"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
+	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/metrics"
 	"mollymawk.dev/operator/internal/options"
 	"mollymawk.dev/operator/internal/redact"
@@ -53,7 +54,11 @@ func Run(ctx context.Context, cluster *rest.Config, o options.Options, log logr.
 	if err != nil {
 		return err
 	}
-	if err := addParts(ctx, mgr, o, log); err != nil {
+	monitor := &liveness.Monitor{}
+	if err := mgr.AddHealthzCheck("controllers", monitor.Check); err != nil {
+		return err
+	}
+	if err := addParts(ctx, mgr, o, monitor, log); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -69,7 +74,7 @@ func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.
 		Logger: log,
 		// One process may run several operators, one after another.
 		Controller:                    config.Controller{SkipNameValidation: new(true)},
-		Cache:                         cacheOptions(o.Namespace),
+		Cache:                         cacheOptions(o),
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:        o.HealthAddress,
 		PprofBindAddress:              o.PprofAddress,
@@ -96,15 +101,22 @@ func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.
 // cacheOptions has Secrets cached from the operator's own namespace only, and
 // nothing with the managed fields, which are a fifth of an object and nobody's
 // business here.
-func cacheOptions(namespace string) cache.Options {
-	return cache.Options{
-		ByObject:         map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}}},
+func cacheOptions(o options.Options) cache.Options {
+	cached := cache.Options{
+		ByObject:         map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}}},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	}
+	if len(o.WatchNamespaces) > 0 {
+		cached.DefaultNamespaces = map[string]cache.Config{}
+		for _, namespace := range o.WatchNamespaces {
+			cached.DefaultNamespaces[namespace] = cache.Config{}
+		}
+	}
+	return cached
 }
 
 // addParts adds the pool of hosts, the fetcher of images and the reconcilers.
-func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr.Logger) error {
+func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, monitor *liveness.Monitor, log logr.Logger) error {
 	pool, err := newPool(o, mgr.Elected(), log)
 	if err != nil {
 		return err
@@ -124,7 +136,7 @@ func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr
 		}
 	}
 	return controllers.Setup(ctx, mgr, controllers.Config{
-		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: o.Workers,
+		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, WatchNamespaces: o.WatchNamespaces, Workers: o.Workers, Liveness: monitor,
 	})
 }
 

@@ -100,6 +100,9 @@ func TestRun(t *testing.T) {
 
 	eventually(t, "healthy", func() error { _, err := get(o.HealthAddress, "/healthz"); return err })
 	eventually(t, "ready", func() error { _, err := get(o.HealthAddress, "/readyz"); return err })
+	if _, err := get(o.HealthAddress, "/healthz/controllers"); err != nil {
+		t.Errorf("nobody watches whether controllers work: %v", err)
+	}
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "mollymawk-operator", Namespace: o.Namespace}}
 	eventually(t, "leader", func() error {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(lease), lease); err != nil {

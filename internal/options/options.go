@@ -4,6 +4,7 @@ package options
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,8 @@ type Options struct {
 	// Namespace is the operator's own: where the Secrets of instances and the
 	// leader's lease are.
 	Namespace string
+	// WatchNamespaces are the only ones whose objects are looked after; none means all.
+	WatchNamespaces []string
 	// ImageStore is the folder in which images are kept.
 	ImageStore string
 	// MaxImageSize in MiB.
@@ -55,6 +58,7 @@ func Default() Options {
 // AddFlags adds a flag for each setting, with its present value as the default.
 func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "namespace of the operator, with the Secrets of instances and the leader's lease (default: that of its pod)")
+	f.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", o.WatchNamespaces, "the only namespaces whose Unikernels and Volumes are looked after, separated by commas (default: all)")
 	f.StringVar(&o.ImageStore, "image-store", o.ImageStore, "folder in which images are kept")
 	f.Int64Var(&o.MaxImageSize, "max-image-size", o.MaxImageSize, "largest image in MiB")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", o.MetricsAddress, `address of the metrics, host:port; "0" for none`)
@@ -73,6 +77,8 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Namespace == "":
 		return errors.New("--namespace must be given outside of a cluster")
+	case slices.Contains(o.WatchNamespaces, ""):
+		return errors.New("--watch-namespaces must not have an empty name")
 	case o.ImageStore == "":
 		return errors.New("--image-store must not be empty")
 	case o.MaxImageSize < 1:

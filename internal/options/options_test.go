@@ -1,6 +1,7 @@
 package options_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,14 +16,14 @@ func TestFlags(t *testing.T) {
 	o := options.Default()
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	o.AddFlags(flags)
-	err := flags.Parse([]string{"--workers=3", "--leader-elect=false", "--image-store=/images", "--shutdown-timeout=5s", "--pprof-bind-address=127.0.0.1:6060"})
+	err := flags.Parse([]string{"--workers=3", "--leader-elect=false", "--image-store=/images", "--shutdown-timeout=5s", "--pprof-bind-address=127.0.0.1:6060", "--watch-namespaces=alice,bob"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := o.Validate(); err != nil {
 		t.Errorf("refused: %v", err)
 	}
-	if o.Namespace != "mollymawk-system" || o.Workers != 3 || o.LeaderElection || o.ImageStore != "/images" || o.ShutdownTimeout != 5*time.Second || o.PprofAddress == "" {
+	if o.Namespace != "mollymawk-system" || o.Workers != 3 || o.LeaderElection || o.ImageStore != "/images" || o.ShutdownTimeout != 5*time.Second || o.PprofAddress == "" || !slices.Equal(o.WatchNamespaces, []string{"alice", "bob"}) {
 		t.Errorf("%+v", o)
 	}
 }
@@ -30,6 +31,7 @@ func TestFlags(t *testing.T) {
 func TestValidate(t *testing.T) {
 	for flag, change := range map[string]func(*options.Options){
 		"--namespace":         func(o *options.Options) { o.Namespace = "" },
+		"--watch-namespaces":  func(o *options.Options) { o.WatchNamespaces = []string{"alice", ""} },
 		"--image-store":       func(o *options.Options) { o.ImageStore = "" },
 		"--max-image-size":    func(o *options.Options) { o.MaxImageSize = 0 },
 		"--workers":           func(o *options.Options) { o.Workers = 0 },

@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,15 +55,22 @@ func (s *Services) place(ctx context.Context, id Identity, instance string) (pla
 	return place{instance, tenant}, nil
 }
 
-// labelsOf gives the labels of a namespace. One that does not exist has no place
-// anywhere, though a selector might choose it.
+// labelsOf gives the labels of a namespace, nil when they may not be read. One that
+// does not exist, or is not looked after, has no place anywhere, though a selector
+// might choose it.
 func (s *Services) labelsOf(ctx context.Context, namespace string) (of k8slabels.Set, exists bool, err error) {
 	if namespace == "" {
 		return nil, false, nil
 	}
+	if len(s.WatchNamespaces) > 0 {
+		return nil, slices.Contains(s.WatchNamespaces, namespace), nil
+	}
 	var ns corev1.Namespace
 	err = s.Client.Get(ctx, client.ObjectKey{Name: namespace}, &ns, client.UnsafeDisableDeepCopy)
-	return ns.Labels, err == nil, client.IgnoreNotFound(err)
+	if of = ns.Labels; of == nil {
+		of = k8slabels.Set{}
+	}
+	return of, err == nil, client.IgnoreNotFound(err)
 }
 
 // connected gives the host at a place, or why it cannot be asked.

@@ -43,7 +43,9 @@ type Options struct {
 	Store Uploads
 	// Namespace is the operator's own, where the Secrets of instances are.
 	Namespace string
-	Log       logr.Logger
+	// WatchNamespaces are the only ones that are looked after; none means all.
+	WatchNamespaces []string
+	Log             logr.Logger
 	// Patience is how long the controllers' verdict is waited for.
 	Patience time.Duration
 	// MaxTransfers is how many uploads to and downloads from volumes there are at

@@ -233,6 +233,21 @@ func second[T any](_ T, err error) error { return err }
 
 func third[T, U any](_ T, _ U, err error) error { return err }
 
+// TestNamespacesThatAreNotLookedAfter has an installation with rights in single
+// namespaces, which may read no Namespace.
+func TestNamespacesThatAreNotLookedAfter(t *testing.T) {
+	var watched []string
+	w := newWorld(t, func(o *services.Options) { o.WatchNamespaces = []string{"another"}; watched = o.WatchNamespaces })
+	if err := w.CreateUnikernel(t.Context(), w.user, w.request("web", "x")); !is[*services.NotAdmitted](err) {
+		t.Errorf("%v", err)
+	}
+	watched[0] = w.user.Namespace
+	w.mustRun("web")
+	if list, _, err := w.Unikernels(t.Context(), w.user); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
 // TestWithoutNamespace has a selector that chooses every namespace: it must choose
 // none for who has none, which would be the host's root.
 func TestWithoutNamespace(t *testing.T) {

@@ -19,7 +19,8 @@ type Tenant struct {
 }
 
 // Of gives the place of a namespace by the first entry that admits it; admitted
-// is false when none does.
+// is false when none does. Labels that are nil are not known, and no selector
+// matches them.
 func Of(instance *v1alpha1.AlbatrossInstance, namespace string, namespaceLabels labels.Set) (t Tenant, admitted bool, err error) {
 	for i := range instance.Spec.Tenants {
 		entry := &instance.Spec.Tenants[i]
@@ -44,7 +45,7 @@ func admits(entry *v1alpha1.Tenant, namespace string, namespaceLabels labels.Set
 	if err != nil {
 		return false, err
 	}
-	return selector.Matches(namespaceLabels), nil
+	return namespaceLabels != nil && selector.Matches(namespaceLabels), nil
 }
 
 func pathOf(entry *v1alpha1.Tenant, namespace string) (albatross.Path, error) {

@@ -31,6 +31,7 @@ func TestOf(t *testing.T) {
 		{"bob", labels.Set{"staff": "yes"}, "bob", second},
 		{"carol", labels.Set{"staff": "no"}, "", nil},
 		{"customers", nil, "", nil},
+		{"staff", nil, "", nil}, // labels that are not known
 	} {
 		instance := &v1alpha1.AlbatrossInstance{Spec: v1alpha1.AlbatrossInstanceSpec{Tenants: all}}
 		tenant, admitted, err := tenants.Of(instance, test.namespace, test.labels)

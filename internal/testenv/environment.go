@@ -36,6 +36,8 @@ type Environment struct {
 	config     *rest.Config
 	kubeconfig string
 	stop       func() error
+	// process is that of the program standalone; nil for other servers.
+	process *process
 }
 
 // Start gives an API server of its own to a test that, for instance, ends it
@@ -49,14 +51,33 @@ func Start() (*Environment, error) {
 	if err != nil {
 		return nil, err
 	}
-	env.config.QPS, env.config.Burst = testQPS, testBurst
-	if _, err := envtest.InstallCRDs(rest.CopyConfig(env.config), envtest.CRDInstallOptions{
+	return env.withKinds(root)
+}
+
+// StartProgram gives a control plane of the program standalone, whichever server
+// the other tests use: to a test that kills it.
+func StartProgram() (*Environment, error) {
+	root, err := moduleRoot(".")
+	if err != nil {
+		return nil, err
+	}
+	env, err := startProgram(root)
+	if err != nil {
+		return nil, err
+	}
+	return env.withKinds(root)
+}
+
+// withKinds installs the kinds of this repository.
+func (e *Environment) withKinds(root string) (*Environment, error) {
+	e.config.QPS, e.config.Burst = testQPS, testBurst
+	if _, err := envtest.InstallCRDs(rest.CopyConfig(e.config), envtest.CRDInstallOptions{
 		Paths:   []string{filepath.Join(root, "config", "crd", "bases")},
 		MaxTime: crdLimit,
 	}); err != nil {
-		return nil, errors.Join(fmt.Errorf("installing CustomResourceDefinitions: %w", err), env.Stop())
+		return nil, errors.Join(fmt.Errorf("installing CustomResourceDefinitions: %w", err), e.Stop())
 	}
-	return env, nil
+	return e, nil
 }
 
 // Config is the administrator's access. The caller may change the copy it gets.
@@ -69,6 +90,24 @@ func (e *Environment) Kubeconfig() string { return e.kubeconfig }
 // alone.
 func (e *Environment) Stop() error { return e.stop() }
 
+var errNoProgram = errors.New("only a control plane of the program standalone can be killed")
+
+// Kill ends the control plane as SIGKILL does, with its storage. Its data stay.
+func (e *Environment) Kill() error {
+	if e.process == nil {
+		return errNoProgram
+	}
+	return e.process.kill()
+}
+
+// Resume starts a killed control plane again with its data, on the same port.
+func (e *Environment) Resume() error {
+	if e.process == nil {
+		return errNoProgram
+	}
+	return e.process.resume()
+}
+
 // startServer starts the kind of API server that the environment variables ask
 // for.
 func startServer(root string) (*Environment, error) {
@@ -78,6 +117,10 @@ func startServer(root string) (*Environment, error) {
 	if os.Getenv(assetsVariable) != "" {
 		return startAssets()
 	}
+	return startProgram(root)
+}
+
+func startProgram(root string) (*Environment, error) {
 	program := os.Getenv(standaloneVariable)
 	if program == "" {
 		var err error

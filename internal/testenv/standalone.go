@@ -36,6 +36,7 @@ const (
 
 // process is a running program standalone.
 type process struct {
+	program string
 	cmd     *exec.Cmd
 	dataDir string
 	// Limits of the start and of a polite end.
@@ -67,7 +68,7 @@ func startStandalone(program string) (*Environment, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the control plane's kubeconfig: %w", err), p.stop())
 	}
-	return &Environment{config: config, kubeconfig: kubeconfig, stop: p.stop}, nil
+	return &Environment{config: config, kubeconfig: kubeconfig, stop: p.stop, process: p}, nil
 }
 
 func newProcess() (*process, error) {
@@ -86,6 +87,7 @@ func newProcess() (*process, error) {
 
 // start starts the process so that it ends with this one; see dieWithParent.
 func (p *process) start(program string) error {
+	p.program = program
 	p.cmd = exec.Command(program, "control-plane", "--data-dir", p.dataDir)
 	p.cmd.Stderr = &p.stderr
 	dieWithParent(p.cmd)
@@ -133,6 +135,26 @@ func (p *process) waitReady() (kubeconfig string, err error) {
 	case <-timer.C:
 		return "", fmt.Errorf("the control plane is not ready after %v\n%s", p.startLimit, p.log())
 	}
+}
+
+// kill ends the process at once.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("killing the control plane: %w", err)
+	}
+	<-p.ended
+	return nil
+}
+
+// resume starts a killed process anew and waits until it is ready.
+func (p *process) resume() error {
+	p.stderr.Reset()
+	p.ready, p.ended = make(chan string, 1), make(chan struct{})
+	if err := p.start(p.program); err != nil {
+		return fmt.Errorf("starting %s: %w", p.program, err)
+	}
+	_, err := p.waitReady()
+	return err
 }
 
 // log is the end of the control plane's log, empty if there is none.

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -213,5 +214,43 @@ func TestStartGivesAServerOfItsOwn(t *testing.T) {
 	left, err := os.ReadDir(os.TempDir())
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestKilledAndResumed has a control plane go on with its data, for those who knew
+// it before.
+func TestKilledAndResumed(t *testing.T) {
+	env, err := StartProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := env.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	c, err := client.New(env.Config(), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace(t, c), Name: "kept"}}
+	if err := c.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(secret), secret); err == nil || apierrors.IsNotFound(err) {
+		t.Errorf("a killed server answers: %v", err)
+	}
+	if err := env.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(secret), secret); err != nil {
+		t.Error(err)
+	}
+	other := &Environment{}
+	if err := errors.Join(other.Kill(), other.Resume()); !errors.Is(err, errNoProgram) {
+		t.Errorf("an existing cluster: %v", err)
 	}
 }

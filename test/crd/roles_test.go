@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -98,4 +99,49 @@ func TestRolesForPeople(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNamespacedRoles demands the same rights in the roles of config/namespaced as in the generated ones, but those for namespaces,
+// and only those for AlbatrossInstances in the whole cluster.
+func TestNamespacedRoles(t *testing.T) {
+	all := rightsOf(loadRoles(t, "role.yaml")[:1])
+	cluster, tenant := rightsOf(loadRoles(t, "../namespaced/cluster_role_patch.yaml")), rightsOf(loadRoles(t, "../namespaced/tenant/role.yaml")[:1])
+	for _, right := range all {
+		where := tenant
+		if strings.HasPrefix(right, "mollymawk.dev albatrossinstances") {
+			where = cluster
+		}
+		if !strings.Contains(right, " namespaces ") && !slices.Contains(where, right) {
+			t.Errorf("%q is missing", right)
+		}
+	}
+	for _, right := range append(slices.Clone(cluster), tenant...) {
+		if !slices.Contains(all, right) {
+			t.Errorf("%q is too much", right)
+		}
+	}
+	for _, right := range cluster {
+		if !strings.HasPrefix(right, "mollymawk.dev albatrossinstances") {
+			t.Errorf("%q in the whole cluster", right)
+		}
+	}
+	if len(cluster) < 6 || len(tenant) < 14 {
+		t.Errorf("only %d and %d rights", len(cluster), len(tenant))
+	}
+}
+
+// rightsOf gives group, resource and verb of each right.
+func rightsOf(roles []role) (all []string) {
+	for _, r := range roles {
+		for _, rule := range r.Rules {
+			for _, group := range rule.APIGroups {
+				for _, resource := range rule.Resources {
+					for _, verb := range rule.Verbs {
+						all = append(all, group+" "+resource+" "+verb)
+					}
+				}
+			}
+		}
+	}
+	return all
 }

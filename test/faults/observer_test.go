@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,10 +48,13 @@ func (w *world) observe() {
 			w.Fatal(err)
 		}
 		done.Go(func() {
-			for change := range changes.ResultChan() {
-				if o, ok := change.Object.(client.Object); ok && change.Type != watch.Deleted {
-					w.seen.see(o)
+			w.seen.follow(changes)
+			// An API server that was killed ended the watch.
+			for ctx.Err() == nil {
+				if changes, err := w.Watch(ctx, list, options...); err == nil {
+					w.seen.follow(changes)
 				}
+				time.Sleep(10 * time.Millisecond)
 			}
 		})
 	}
@@ -58,6 +62,16 @@ func (w *world) observe() {
 		cancel()
 		done.Wait()
 	})
+}
+
+// follow looks at what a watch tells, to its end.
+func (s *observer) follow(changes watch.Interface) {
+	defer changes.Stop()
+	for change := range changes.ResultChan() {
+		if o, ok := change.Object.(client.Object); ok && change.Type != watch.Deleted {
+			s.see(o)
+		}
+	}
 }
 
 func (s *observer) see(o client.Object) {

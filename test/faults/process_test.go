@@ -25,7 +25,6 @@ import (
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/redact"
-	"mollymawk.dev/operator/internal/testenv"
 )
 
 // process is an operator that can be killed: from then on nothing that it does
@@ -64,7 +63,7 @@ var (
 func (w *world) startOperator() {
 	w.Helper()
 	p := &process{w: w, ended: make(chan error, 1), died: make(chan struct{}), conns: map[net.Conn]struct{}{}}
-	access := testenv.Config(w.T)
+	access := rest.CopyConfig(w.access)
 	access.Wrap(func(rt http.RoundTripper) http.RoundTripper { return gate{rt, p} })
 	var ctx context.Context
 	ctx, p.cancel = context.WithCancel(context.Background())

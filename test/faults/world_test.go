@@ -23,6 +23,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -70,8 +71,10 @@ type world struct {
 	// otherNamespaces are watched by the operator too.
 	otherNamespaces []string
 
-	host     *machine
-	web      *website
+	host *machine
+	web  *website
+	// access is to the API server, as administrator.
+	access   *rest.Config
 	operator *process
 	imageDir string
 	log      *logBuffer
@@ -86,26 +89,38 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := newSilentWorld(t, albatrosstest.Options{})
+	w.begin()
+	return w
+}
+
+// begin starts the operator with an instance, until that is ready.
+func (w *world) begin() {
+	w.Helper()
 	w.create(w.newSecret(w.instance, w.host))
 	w.create(w.newInstance(w.instance, w.host))
 	w.startOperator()
 	w.untilReady(w.theInstance())
-	return w
 }
 
 // newSilentWorld is a world without an operator and an instance.
 func newSilentWorld(t *testing.T, options albatrosstest.Options) *world {
 	t.Helper()
+	return newWorldAt(t, testenv.Config(t), options)
+}
+
+// newWorldAt is a silent world at an API server.
+func newWorldAt(t *testing.T, access *rest.Config, options albatrosstest.Options) *world {
+	t.Helper()
 	scheme, err := operator.Scheme()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.NewWithWatch(testenv.Config(t), client.Options{Scheme: scheme})
+	c, err := client.NewWithWatch(rest.CopyConfig(access), client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{
-		T: t, WithWatch: c, instance: "host-" + utilrand.String(8), web: newWebsite(t), imageDir: t.TempDir(), log: &logBuffer{},
+		T: t, WithWatch: c, access: access, instance: "host-" + utilrand.String(8), web: newWebsite(t), imageDir: t.TempDir(), log: &logBuffer{},
 	}
 	w.namespace, w.system = w.newNamespace(), w.newNamespace()
 	w.host = w.newHost(options)

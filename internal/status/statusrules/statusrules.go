@@ -217,7 +217,7 @@ func computed(content *unstructured.Unstructured, o object) []string {
 	if want := meant(o); result.Status != want {
 		return []string{fmt.Sprintf("kstatus says %s (%s), meant is %s", result.Status, result.Message, want)}
 	}
-	return nil
+	return argoAgrees(content.Object, o, result.Status)
 }
 
 func meant(o object) kstatus.Status {
