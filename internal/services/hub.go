@@ -2,7 +2,7 @@ package services
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"iter"
 	"sync"
 )
@@ -42,7 +42,7 @@ type console struct {
 	err  error
 }
 
-var errShutdown = errors.New("the server is being shut down")
+var errShutdown = fmt.Errorf("%w: the server is being shut down", ErrBusy)
 
 func newHub(follow func(context.Context, consoleID, func(Line)) error, maxConsoles, maxViewers int) *hub {
 	return &hub{follow: follow, maxConsoles: maxConsoles, maxViewers: maxViewers, consoles: map[string]*console{}}
@@ -83,7 +83,9 @@ func (h *hub) join(id consoleID) (*console, error) {
 		h.consoles[id.key()] = c
 		h.work.Go(func() {
 			err := h.follow(ctx, id, c.add)
-			h.forget(id, c)
+			if h.forget(id, c) {
+				err = errShutdown
+			}
 			c.finish(err)
 		})
 	}
@@ -102,12 +104,13 @@ func (h *hub) leave(id consoleID, c *console) {
 	}
 }
 
-// forget has the next viewer begin anew.
-func (h *hub) forget(id consoleID, c *console) {
+// forget has the next viewer begin anew, and tells whether there will be none.
+func (h *hub) forget(id consoleID, c *console) (closed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c.end()
 	h.drop(id, c)
+	return h.closed
 }
 
 func (h *hub) drop(id consoleID, c *console) {

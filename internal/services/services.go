@@ -16,7 +16,7 @@ import (
 
 // Defaults of [Options].
 const (
-	DefaultPatience     = time.Minute
+	DefaultPatience     = 2 * time.Minute
 	DefaultMaxTransfers = 16
 	DefaultMaxConsoles  = 256
 	DefaultMaxViewers   = 4096
