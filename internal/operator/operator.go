@@ -126,7 +126,7 @@ func cacheOptions(o options.Options) cache.Options {
 // addParts adds the pool of hosts, the fetcher of images, the collector of those
 // that nobody needs, and the reconcilers.
 func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, monitor *liveness.Monitor, o options.Options, log logr.Logger) error {
-	pool, err := newPool(o, log)
+	pool, err := newPool(o, mgr.Elected(), log)
 	if err != nil {
 		return err
 	}
@@ -153,9 +153,10 @@ func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, monito
 }
 
 // newPool asks hosts for statistics only when metrics of single unikernels are
-// wanted: a host has one subscriber, who may be somebody else.
-func newPool(o options.Options, log logr.Logger) (*hosts.Pool, error) {
-	poolOptions := hosts.Options{Log: log.WithName("hosts"), MaxCommands: o.HostCommands}
+// wanted, and only when this replica is the leader: a host has one subscriber,
+// who may be somebody else.
+func newPool(o options.Options, elected <-chan struct{}, log logr.Logger) (*hosts.Pool, error) {
+	poolOptions := hosts.Options{Log: log.WithName("hosts"), MaxCommands: o.HostCommands, Elected: elected}
 	if o.UnikernelMetrics > 0 {
 		unikernels := metrics.NewUnikernels(o.UnikernelMetrics)
 		if err := ctrlmetrics.Registry.Register(unikernels); err != nil {
