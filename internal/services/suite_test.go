@@ -65,6 +65,7 @@ type world struct {
 	user     services.Identity
 	admin    services.Identity
 	pool     *hosts.Pool
+	store    *images.Store
 }
 
 // newWorld starts all of it; the instance admits the user's namespace. change may
@@ -180,6 +181,7 @@ func (w *world) addControllers(ctx context.Context, mgr ctrl.Manager, pool *host
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.store = store
 	wakeups := &controllers.Wakeups{}
 	fetcher := images.NewFetcher(store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
 	prober := probe.New(probe.Options{}, wakeups.Wake)
@@ -197,7 +199,7 @@ func (w *world) newServices(mgr ctrl.Manager, pool *hosts.Pool, change []func(*s
 	w.Helper()
 	o := services.Options{
 		Config: rest.CopyConfig(mgr.GetConfig()), Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(), Hosts: pool,
-		Namespace: w.system, Log: logr.Discard(),
+		Store: w.store, Namespace: w.system, Log: logr.Discard(),
 	}
 	for _, f := range change {
 		f(&o)

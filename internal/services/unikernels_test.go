@@ -1,11 +1,10 @@
 package services_test
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"mollymawk.dev/operator/albatross/albatrosstest"
 	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
+	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/services"
 )
 
@@ -535,28 +535,31 @@ func TestUpdatesAreTakenBack(t *testing.T) {
 	}
 }
 
-// kept is a store of uploads.
-type kept struct{ namespace, content string }
-
-func (k *kept) Keep(_ context.Context, namespace string, from io.Reader, limit int64) (string, int64, error) {
-	content, err := io.ReadAll(io.LimitReader(from, limit))
-	k.namespace, k.content = namespace, string(content)
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:]), int64(len(content)), err
-}
-
-// TestUploads has an upload declared as the image; the controllers of the test do
-// not support that, and say so.
+// TestUploads runs what was uploaded, for whom it was uploaded.
 func TestUploads(t *testing.T) {
-	var store kept
-	w := newWorld(t, func(o *services.Options) { o.Store = &store })
-	digest, size, err := w.Upload(t.Context(), w.user, strings.NewReader("image"), 100)
-	if err != nil || size != 5 || store.namespace != w.user.Namespace || store.content != "image" {
-		t.Fatalf("%v, %d, %v", store, size, err)
+	w := newWorld(t)
+	content, err := solo5.Build(solo5.Image{Target: solo5.HVT, ABIVersion: 2}, []byte("uploaded"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	err = w.CreateUnikernel(t.Context(), w.user, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest})
-	if refused, ok := errors.AsType[*services.Refused](err); !ok || refused.Reason != v1alpha1.ReasonNotSupported || !strings.Contains(refused.Text, "stored") {
+	digest, size, err := w.Upload(t.Context(), w.user, bytes.NewReader(content), 1<<20)
+	if err != nil || size != int64(len(content)) {
+		t.Fatalf("%d bytes, %v", size, err)
+	}
+	if err := w.CreateUnikernel(t.Context(), w.user, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest}); err != nil {
+		t.Fatal(err)
+	}
+	if running, ok := w.host.Unikernel(w.user.Namespace + ":web"); !ok || hex.EncodeToString(running.Digest) != digest {
+		t.Errorf("runs %x", running.Digest)
+	}
+	// What was not uploaded is not there, though its digest is right.
+	unknown := strings.Repeat("0", len(digest))
+	err = w.CreateUnikernel(t.Context(), w.user, services.CreateRequest{Instance: w.instance, Name: "other", Digest: unknown})
+	if refused, ok := errors.AsType[*services.Refused](err); !ok || refused.Reason != v1alpha1.ReasonImageNotFound {
 		t.Errorf("%v", err)
+	}
+	if _, _, err := w.Upload(t.Context(), w.user, bytes.NewReader(content), 10); !errors.Is(err, images.ErrTooLarge) {
+		t.Errorf("too much: %v", err)
 	}
 	if _, _, err := w.Upload(t.Context(), services.Identity{}, strings.NewReader("image"), 100); !errors.Is(err, services.ErrForbidden) {
 		t.Errorf("of nobody: %v", err)
