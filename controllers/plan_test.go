@@ -36,7 +36,7 @@ func declared() *v1alpha1.Unikernel {
 	return &v1alpha1.Unikernel{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "alice"},
 		Spec: v1alpha1.UnikernelSpec{
-			Image:             &v1alpha1.ImageSource{ContentSource: v1alpha1.ContentSource{SHA256: v1alpha1.SHA256(strings.Repeat("0", 64))}},
+			Image:             &v1alpha1.ImageSource{ContentSource: v1alpha1.ContentSource{URL: "https://example.org/web.hvt", SHA256: v1alpha1.SHA256(strings.Repeat("0", 64))}},
 			Arguments:         []string{"-v"},
 			NetworkInterfaces: []v1alpha1.NetworkInterface{{Name: "net0", Bridge: "service"}, {Name: "net1", MAC: "02:00:00:00:00:01"}},
 			BlockDevices: []v1alpha1.BlockDevice{
@@ -47,7 +47,7 @@ func declared() *v1alpha1.Unikernel {
 }
 
 func desiredOf(uk *v1alpha1.Unikernel) desired {
-	return desiredUnikernel(uk, albatross.Path{"alice"}, albatross.Policy{CPUIDs: []int64{0, 1}}, nil)
+	return desiredUnikernel(&uk.Spec, declaredInForce(uk).digest, albatross.Name{Path: albatross.Path{"alice"}, Label: uk.Name}, albatross.Policy{CPUIDs: []int64{0, 1}}, nil)
 }
 
 func TestUnikernelPlan(t *testing.T) {

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/client-go/util/flowcontrol"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,6 +31,8 @@ const (
 	bySecret = "secret"
 	// byVolume has the Volumes that a Unikernel refers to.
 	byVolume = "volume"
+	// byCatalog has the UnikernelImage that a Unikernel refers to.
+	byCatalog = "catalog"
 )
 
 // Config is what the reconcilers need besides the manager.
@@ -41,6 +41,7 @@ type Config struct {
 	Namespace string
 	Hosts     *hosts.Pool
 	Images    ImageGetter
+	Probes    Prober
 	Wakeups   *Wakeups
 	// WatchNamespaces are the only ones whose objects are looked after; none means all.
 	WatchNamespaces []string
@@ -48,6 +49,8 @@ type Config struct {
 	Workers int
 	// Liveness watches the queues; nil watches none.
 	Liveness *liveness.Monitor
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // clock reads the time by a function that a test may have replaced.
@@ -68,17 +71,11 @@ func runSteps(ctx context.Context, steps []func(context.Context) outcome.Outcome
 	return outcome.Done()
 }
 
-// Pauses after failures in a row.
-const (
-	firstRetry   = time.Second
-	longestRetry = 5 * time.Minute
-)
-
 func (c *Config) options() controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: c.Workers,
 		NewQueue:                c.Liveness.NewQueue,
-		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, longestRetry),
+		RateLimiter:             NewRetries(),
 	}
 }
 
@@ -103,6 +100,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	}{
 		{&v1alpha1.Unikernel{}, byInstance, instancesOf},
 		{&v1alpha1.Unikernel{}, byVolume, volumesOf},
+		{&v1alpha1.Unikernel{}, byCatalog, catalogOf},
 		{&v1alpha1.Volume{}, byInstance, instancesOf},
 		{&v1alpha1.AlbatrossInstance{}, bySecret, func(o client.Object) []string {
 			return []string{o.(*v1alpha1.AlbatrossInstance).Spec.CredentialsSecretRef.Name}
@@ -138,6 +136,13 @@ func volumesOf(o client.Object) (names []string) {
 	return names
 }
 
+func catalogOf(o client.Object) []string {
+	if image := o.(*v1alpha1.Unikernel).Spec.Image; image != nil && image.Catalog != nil {
+		return []string{image.Catalog.Name}
+	}
+	return nil
+}
+
 // declarationChanged lets through what users change: spec, annotations, labels
 // and deletion, and not what the reconcilers write themselves.
 func declarationChanged() predicate.Predicate {
@@ -147,13 +152,15 @@ func declarationChanged() predicate.Predicate {
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder(unikernelController), Hosts: config.Hosts, Images: config.Images,
-		WatchNamespaces: config.WatchNamespaces, Liveness: config.Liveness, Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
+		Probes: config.Probes, Namespace: config.Namespace, Now: config.Now,
+		WatchNamespaces: config.WatchNamespaces, Liveness: config.Liveness, Comebacks: NewComebacks(),
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named(unikernelController).
 		For(&v1alpha1.Unikernel{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(r.onVolume), builder.WithPredicates(readinessChanged())).
+		Watches(&v1alpha1.UnikernelImage{}, handler.EnqueueRequestsFromMapFunc(r.onCatalog), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(hostChanges(config.Hosts, r.affected, changePause)).
 		WatchesRawSource(config.Wakeups.source(unikernelKind)).
 		WithOptions(config.options())
@@ -174,6 +181,11 @@ func (r *UnikernelReconciler) onInstance(ctx context.Context, o client.Object) [
 // onVolume gives the unikernels that refer to a volume.
 func (r *UnikernelReconciler) onVolume(ctx context.Context, o client.Object) []ctrl.Request {
 	return r.list(ctx, nil, client.InNamespace(o.GetNamespace()), client.MatchingFields{byVolume: o.GetName()})
+}
+
+// onCatalog gives the unikernels that refer to an entry of the catalogue.
+func (r *UnikernelReconciler) onCatalog(ctx context.Context, o client.Object) []ctrl.Request {
+	return r.list(ctx, nil, client.MatchingFields{byCatalog: o.GetName()})
 }
 
 func (r *UnikernelReconciler) inNamespace(ctx context.Context, o client.Object) []ctrl.Request {

@@ -33,6 +33,9 @@ type HostPool interface {
 
 // ImageGetter is where the reconcilers get images from.
 type ImageGetter interface {
+	// Resolve says what a source that may change delivers, or images.ErrInProgress;
+	// then key is woken. An answer is no older than notBefore.
+	Resolve(ctx context.Context, key string, source images.Source, notBefore time.Time, patience time.Duration) (images.Resolved, error)
 	// Get gives content at hand, or images.ErrInProgress; then key is woken.
 	Get(ctx context.Context, key string, source images.Source, patience time.Duration) (images.Blob, error)
 	// RetryAfter is when a failed source may be asked again, at the earliest.
@@ -54,6 +57,10 @@ type UnikernelReconciler struct {
 	Recorder events.EventRecorder
 	Hosts    HostPool
 	Images   ImageGetter
+	Probes   Prober
+	// Namespace is the operator's, where the Secrets of the catalogue's entries and of
+	// earlier revisions are.
+	Namespace string
 	// WatchNamespaces are the only ones that are looked after; none means all.
 	WatchNamespaces []string
 	// Liveness is told that uploads go on; nil if nobody asks.
@@ -65,13 +72,8 @@ type UnikernelReconciler struct {
 
 	changes changeClock
 	claims  claims
+	updates updateClock
 }
-
-// Pauses between attempts to bring back what keeps ending.
-const (
-	firstComeback   = 10 * time.Second
-	longestComeback = 5 * time.Minute
-)
 
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=unikernels,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=unikernels/status,verbs=patch
@@ -92,6 +94,7 @@ func (r *UnikernelReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 		return cleanUp(ctx, &s.placement, s.deletionSteps())
 	}
 	if apierrors.IsNotFound(err) {
+		r.Probes.Remove(keyOf(unikernelKind, &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: request.Namespace, Name: request.Name}}))
 		return ctrl.Result{}, nil
 	}
 	s := newUnikernelScope(r, &uk)
@@ -107,6 +110,8 @@ type unikernelScope struct {
 
 	// Set by resolve: where it was made, when that is not where it shall be.
 	leaving *place
+	// Set by chooseRevision.
+	inForce inForce
 	// Set by decide, and again after a command.
 	desired  desired
 	observed *albatross.Unikernel
@@ -115,14 +120,15 @@ type unikernelScope struct {
 	image *images.Blob
 
 	// What the status will say, besides what placement has.
-	imageReady *metav1.Condition
-	running    *metav1.Condition
+	imageReady, running, healthy, updateAvailable *metav1.Condition
+	// compared says that the source has told which image it has.
+	compared bool
 }
 
 func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikernelScope {
 	before := uk.DeepCopy()
 	return &unikernelScope{
-		UnikernelReconciler: r, uk: uk, before: before,
+		UnikernelReconciler: r, uk: uk, before: before, inForce: declaredInForce(uk),
 		placement: placement{namespaces: namespaces{r.Client, r.WatchNamespaces}, client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
 	}
 }
@@ -138,7 +144,8 @@ func (s *unikernelScope) statusChanged() bool {
 // run goes through the steps until one ends the reconcile.
 func (s *unikernelScope) run(ctx context.Context) outcome.Outcome {
 	steps := []func(context.Context) outcome.Outcome{
-		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.checkVolumes, s.prepareImage, s.checkLateRefusals, s.act,
+		s.checkPaused, s.resolve, s.connect, s.resolveImage, s.chooseRevision, s.decide, s.checkProgress,
+		s.checkVolumes, s.prepareImage, s.checkLateRefusals, s.act,
 	}
 	if !s.uk.DeletionTimestamp.IsZero() {
 		steps = s.deletionSteps()
@@ -147,7 +154,7 @@ func (s *unikernelScope) run(ctx context.Context) outcome.Outcome {
 }
 
 func (s *unikernelScope) deletionSteps() []func(context.Context) outcome.Outcome {
-	return []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.letGo}
+	return []func(context.Context) outcome.Outcome{s.checkPaused, s.checkFinalizer, s.destroyEverywhere, s.forget, s.letGo}
 }
 
 func (s *unikernelScope) now() time.Time { return clock(s.Now) }

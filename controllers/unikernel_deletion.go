@@ -9,12 +9,18 @@ import (
 )
 
 func (s *unikernelScope) checkFinalizer(ctx context.Context) outcome.Outcome {
+	if s.owned() && s.uk.Spec.DeletionPolicy == v1alpha1.DeletionPolicyOrphan {
+		if end := s.forget(ctx); end.Ended() {
+			return end
+		}
+	}
 	return s.placement.checkFinalizer(ctx, s.uk.Spec.DeletionPolicy)
 }
 
 // destroyEverywhere ends what runs where it was made, and where it was about to
 // move.
 func (s *unikernelScope) destroyEverywhere(ctx context.Context) outcome.Outcome {
+	s.Probes.Remove(s.key())
 	was, recorded := recordedPlace(s.uk.Status.Instance, s.uk.Status.HostName)
 	if recorded {
 		if end := s.findRecorded(ctx, was); end.Ended() {

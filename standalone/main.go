@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // spec.update.window names time zones, and not every machine has a database of them
 
 	"mollymawk.dev/operator/standalone/command"
 )

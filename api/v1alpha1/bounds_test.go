@@ -149,6 +149,10 @@ func TestEveryBoundRefuses(t *testing.T) {
 			}
 			for _, b := range breaches(s, []any{nil}) {
 				bounds++
+				// A rule refuses it whatever is in it, so no valid example can have it.
+				if name == "UnikernelImage" && strings.HasPrefix(path, "spec.image.stored") {
+					continue
+				}
 				if key := name + " " + path + ": " + b.bound; !tried[key] {
 					t.Errorf("%s: no valid example has this field", key)
 				}

@@ -62,6 +62,9 @@ func TestConditionTypesAndReasons(t *testing.T) {
 func TestConditionsAreDescribed(t *testing.T) {
 	values, _ := constants(t, "conditions.go")
 	for name, k := range kinds() {
+		if _, found := k.schema.Properties["status"]; !found && name == "UnikernelImage" {
+			continue // an entry of the catalogue is only declared
+		}
 		text := strings.TrimSuffix(k.schema.Properties["status"].Properties["conditions"].Description, ".")
 		text = strings.TrimPrefix(strings.ReplaceAll(text, " and ", ", "), "conditions are ")
 		for _, condition := range strings.Split(text, ", ") {

@@ -35,6 +35,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&AlbatrossInstance{}, &AlbatrossInstanceList{},
 		&Unikernel{}, &UnikernelList{},
 		&Volume{}, &VolumeList{},
+		&UnikernelImage{}, &UnikernelImageList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

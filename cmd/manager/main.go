@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	_ "time/tzdata" // spec.update.window names time zones, and a container has no database of them
 
 	"github.com/spf13/pflag"
 	ctrl "sigs.k8s.io/controller-runtime"

@@ -22,11 +22,13 @@ import (
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/liveness"
 	"mollymawk.dev/operator/internal/metrics"
 	"mollymawk.dev/operator/internal/options"
+	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/redact"
 )
 
@@ -58,10 +60,14 @@ func Run(ctx context.Context, cluster *rest.Config, o options.Options, log logr.
 	if err := mgr.AddHealthzCheck("controllers", monitor.Check); err != nil {
 		return err
 	}
-	if err := addParts(ctx, mgr, o, monitor, log); err != nil {
+	store, err := images.OpenStore(ctx, o.ImageStore)
+	if err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	if err := addParts(ctx, mgr, store, monitor, o, log); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	return errors.Join(mgr.Start(ctx), store.Close())
 }
 
 func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.Manager, error) {
@@ -115,28 +121,35 @@ func cacheOptions(o options.Options) cache.Options {
 	return cached
 }
 
-// addParts adds the pool of hosts, the fetcher of images and the reconcilers.
-func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, monitor *liveness.Monitor, log logr.Logger) error {
+// addParts adds the pool of hosts, the fetcher of images, the collector of those
+// that nobody needs, and the reconcilers.
+func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, monitor *liveness.Monitor, o options.Options, log logr.Logger) error {
 	pool, err := newPool(o, mgr.Elected(), log)
 	if err != nil {
 		return err
 	}
-	store, err := images.NewStore(o.ImageStore)
+	policy, err := o.Egress()
 	if err != nil {
 		return err
 	}
 	wakeups := &controllers.Wakeups{}
-	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, AllowLoopback: o.AllowLoopbackSources}, wakeups.Wake)
+	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, Egress: policy}, wakeups.Wake)
+	prober := probe.New(probe.Options{Dial: policy.DialContext, Forbidden: egress.ErrRefused}, wakeups.Wake)
+	collector := &images.Collector{
+		Store: store, Needed: controllers.NeededImages(mgr.GetCache()),
+		Every: images.DefaultCollectEvery, Grace: o.ImageStoreGrace, Log: log.WithName("images"),
+	}
 	for _, part := range []interface {
 		Start(context.Context) error
 		NeedLeaderElection() bool
-	}{pool, fetcher} {
+	}{pool, fetcher, prober, collector} {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}
 	}
 	return controllers.Setup(ctx, mgr, controllers.Config{
-		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, WatchNamespaces: o.WatchNamespaces, Workers: o.Workers, Liveness: monitor,
+		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, WatchNamespaces: o.WatchNamespaces,
+		Workers: o.Workers, Liveness: monitor,
 	})
 }
 

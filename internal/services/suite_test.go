@@ -35,9 +35,11 @@ import (
 	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/operator"
+	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/services"
 	"mollymawk.dev/operator/internal/testenv"
 )
@@ -63,6 +65,7 @@ type world struct {
 	user     services.Identity
 	admin    services.Identity
 	pool     *hosts.Pool
+	store    *images.Store
 }
 
 // newWorld starts all of it; the instance admits the user's namespace. change may
@@ -78,6 +81,9 @@ func newWorld(t testing.TB, change ...func(*services.Options)) *world {
 		t.Fatal(err)
 	}
 	w := &world{TB: t, Client: c, instance: "host-" + rand.String(6), web: newWebsite(t), system: testenv.Namespace(t, c)}
+	if w.store, err = images.OpenStore(t.Context(), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
 	w.user = w.newUser()
 	w.admin = w.newUser()
 	w.admin.SuperUser = true
@@ -174,15 +180,12 @@ func (w *world) runOperator(change []func(*services.Options)) (*services.Service
 
 func (w *world) addControllers(ctx context.Context, mgr ctrl.Manager, pool *hosts.Pool) {
 	w.Helper()
-	store, err := images.NewStore(w.TempDir())
-	if err != nil {
-		w.Fatal(err)
-	}
 	wakeups := &controllers.Wakeups{}
-	fetcher := images.NewFetcher(store, images.Options{AllowLoopback: true}, wakeups.Wake)
+	fetcher := images.NewFetcher(w.store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
+	prober := probe.New(probe.Options{}, wakeups.Wake)
 	for _, err := range []error{
-		mgr.Add(pool), mgr.Add(fetcher),
-		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: 8}),
+		mgr.Add(pool), mgr.Add(fetcher), mgr.Add(prober),
+		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 8}),
 	} {
 		if err != nil {
 			w.Fatal(err)
@@ -194,7 +197,7 @@ func (w *world) newServices(mgr ctrl.Manager, pool *hosts.Pool, change []func(*s
 	w.Helper()
 	o := services.Options{
 		Config: rest.CopyConfig(mgr.GetConfig()), Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(), Hosts: pool,
-		Namespace: w.system, Log: logr.Discard(),
+		Store: w.store, Namespace: w.system, Log: logr.Discard(),
 	}
 	for _, f := range change {
 		f(&o)

@@ -1,11 +1,10 @@
 package services_test
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"mollymawk.dev/operator/albatross/albatrosstest"
 	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
+	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/services"
 )
 
@@ -504,9 +504,9 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// TestUpdatesAreTakenBack uses what the controllers of the test do not support: so
-// it is refused.
-func TestUpdatesAreTakenBack(t *testing.T) {
+// TestUpdatesAndRollbacks updates to a build that there is none of, and rolls back
+// to what was there.
+func TestUpdatesAndRollbacks(t *testing.T) {
 	w := newWorld(t)
 	w.mustRun("web")
 	if _, err := w.RollbackUnikernel(t.Context(), w.user, w.instance, "web"); !is[*services.NotFound](err) {
@@ -518,47 +518,76 @@ func TestUpdatesAreTakenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.unikernel("web")
-	update := services.UpdateRequest{Instance: w.instance, Name: "web", Job: "hello", Build: v1alpha1.LatestBuild}
+	update := services.UpdateRequest{Instance: w.instance, Name: "web", Server: w.web.URL, Job: "hello", Build: "6cc1a49d-eb1e-4f46-8471-6452206d1475"}
 	if err := w.UpdateUnikernel(t.Context(), w.user, update); !is[*services.Refused](err) {
 		t.Errorf("update: %v", err)
 	}
-	if _, err := w.RollbackUnikernel(t.Context(), w.user, w.instance, "web"); !is[*services.Refused](err) {
-		t.Errorf("rollback: %v", err)
-	}
 	now := w.unikernel("web")
-	if now.Spec.Image.SHA256 != before.Spec.Image.SHA256 || now.Spec.Image.Build != nil || now.Annotations[v1alpha1.AnnotationRollback] != "" {
-		t.Errorf("declared: %v, %v", now.Spec.Image, now.Annotations)
+	if now.Spec.Image.SHA256 != before.Spec.Image.SHA256 || now.Spec.Image.Build != nil {
+		t.Errorf("declared: %v", now.Spec.Image)
 	}
+	w.runs("web", string(again.Spec.Image.SHA256))
 	update.Name = "none"
 	if err := w.UpdateUnikernel(t.Context(), w.user, update); !is[*services.NotFound](err) {
 		t.Errorf("update of nothing: %v", err)
 	}
+
+	first := w.spec("first").Image
+	if build, err := w.RollbackUnikernel(t.Context(), w.user, w.instance, "web"); err != nil || build == "" {
+		t.Errorf("rollback to %q: %v", build, err)
+	}
+	w.runs("web", string(first.SHA256))
+	// It stays so until another declaration.
+	third := w.request("web", "third")
+	third.Force = true
+	if err := w.CreateUnikernel(t.Context(), w.user, third); err != nil {
+		t.Fatal(err)
+	}
+	w.runs("web", string(third.Spec.Image.SHA256))
+	if uk := w.unikernel("web"); uk.Annotations[v1alpha1.AnnotationRollback] != "" {
+		t.Errorf("annotations: %v", uk.Annotations)
+	}
 }
 
-// kept is a store of uploads.
-type kept struct{ namespace, content string }
-
-func (k *kept) Keep(_ context.Context, namespace string, from io.Reader, limit int64) (string, int64, error) {
-	content, err := io.ReadAll(io.LimitReader(from, limit))
-	k.namespace, k.content = namespace, string(content)
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:]), int64(len(content)), err
+// runs demands that a unikernel runs with an image.
+func (w *world) runs(name, digest string) {
+	w.Helper()
+	info, runs := w.host.Unikernel(w.hostName(name))
+	if got := hex.EncodeToString(info.Digest); !runs || got != digest {
+		w.Errorf("%s runs %t with %s instead of %s", name, runs, got, digest)
+	}
 }
 
-// TestUploads has an upload declared as the image; the controllers of the test do
-// not support that, and say so.
+// TestUploads has an upload run for who made it, and for nobody else.
 func TestUploads(t *testing.T) {
-	var store kept
-	w := newWorld(t, func(o *services.Options) { o.Store = &store })
-	digest, size, err := w.Upload(t.Context(), w.user, strings.NewReader("image"), 100)
-	if err != nil || size != 5 || store.namespace != w.user.Namespace || store.content != "image" {
-		t.Fatalf("%v, %d, %v", store, size, err)
+	w := newWorld(t)
+	image, err := solo5.Build(solo5.Image{Target: solo5.HVT, ABIVersion: 2}, []byte("upload"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	err = w.CreateUnikernel(t.Context(), w.user, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest})
-	if refused, ok := errors.AsType[*services.Refused](err); !ok || refused.Reason != v1alpha1.ReasonNotSupported || !strings.Contains(refused.Text, "stored") {
-		t.Errorf("%v", err)
+	digest, size, err := w.Upload(t.Context(), w.user, bytes.NewReader(image), int64(len(image)))
+	if err != nil || size != int64(len(image)) {
+		t.Fatalf("%s, %d, %v", digest, size, err)
 	}
-	if _, _, err := w.Upload(t.Context(), services.Identity{}, strings.NewReader("image"), 100); !errors.Is(err, services.ErrForbidden) {
+	if err := w.CreateUnikernel(t.Context(), w.user, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest}); err != nil {
+		t.Fatal(err)
+	}
+	w.runs("web", digest)
+	stranger := w.newUser()
+	instance := w.object(w.instance)
+	before := instance.DeepCopy()
+	instance.Spec.Tenants = append(instance.Spec.Tenants, v1alpha1.Tenant{Namespace: stranger.Namespace, Policy: somePolicy()})
+	if err := w.Patch(t.Context(), instance, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	w.untilConnected(w.instance)
+	if err := w.CreateUnikernel(t.Context(), stranger, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest}); !is[*services.Refused](err) {
+		t.Errorf("a stranger uses it: %v", err)
+	}
+	if _, _, err := w.Upload(t.Context(), w.user, bytes.NewReader(image), int64(len(image))-1); !errors.Is(err, images.ErrTooLarge) {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	if _, _, err := w.Upload(t.Context(), services.Identity{}, bytes.NewReader(image), 1); !errors.Is(err, services.ErrForbidden) {
 		t.Errorf("of nobody: %v", err)
 	}
 }

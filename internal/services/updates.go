@@ -71,7 +71,7 @@ func (s *Services) declaredOn(ctx context.Context, id Identity, instance, name s
 
 // RollbackUnikernel brings the image and configuration back that ran before the
 // present ones, also of a unikernel that GitOps declares, and waits until they run.
-// build is where that image is from. It stays so until another declaration.
+// build is what its source calls that image, or else where it is from. It stays so until another declaration.
 func (s *Services) RollbackUnikernel(ctx context.Context, id Identity, instance, name string) (build string, err error) {
 	uk, err := s.declaredOn(ctx, id, instance, name)
 	if err != nil {
@@ -100,6 +100,9 @@ func (s *Services) RollbackUnikernel(ctx context.Context, id Identity, instance,
 	})
 	if err != nil {
 		s.undo(ctx, "rollback", uk, func(ctx context.Context) error { return s.restoreUnikernel(ctx, c, uk, uk.Generation) })
+	}
+	if earlier.Version != "" {
+		return earlier.Version, err
 	}
 	return earlier.Source, err
 }

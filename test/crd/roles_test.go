@@ -63,7 +63,7 @@ func TestOperatorRole(t *testing.T) {
 				(slices.Contains(rule.Verbs, "list") || slices.Contains(rule.Verbs, "watch")) {
 				t.Errorf("Secrets of all namespaces can be listed: %v", rule)
 			}
-			for _, plural := range []string{"albatrossinstances", "unikernels", "volumes"} {
+			for _, plural := range []string{"albatrossinstances", "unikernels", "volumes", "unikernelimages"} {
 				for _, verb := range []string{"create", "update", "delete", "deletecollection"} {
 					if slices.Contains(rule.Resources, plural) && slices.Contains(rule.Verbs, verb) {
 						t.Errorf("the operator may %s %s", verb, plural)
@@ -77,14 +77,16 @@ func TestOperatorRole(t *testing.T) {
 // TestRolesForPeople demands three roles a kind. Those of namespaced kinds are part of the cluster's own roles.
 func TestRolesForPeople(t *testing.T) {
 	parts := map[string]string{"viewer": "view", "editor": "edit", "admin": "admin"}
-	for kind, plural := range map[string]string{"albatrossinstance": "albatrossinstances", "unikernel": "unikernels", "volume": "volumes"} {
+	for kind, plural := range map[string]string{"albatrossinstance": "albatrossinstances", "unikernel": "unikernels", "volume": "volumes", "unikernelimage": "unikernelimages"} {
 		for name, part := range parts {
 			roles := loadRoles(t, kind+"_"+name+"_role.yaml")
 			if len(roles) != 1 || roles[0].Kind != "ClusterRole" || roles[0].Metadata.Name != kind+"-"+name+"-role" {
 				t.Fatalf("%s %s: %v", kind, name, roles)
 			}
 			aggregated := roles[0].Metadata.Labels["rbac.authorization.k8s.io/aggregate-to-"+part] == "true"
-			if aggregated != (kind != "albatrossinstance") {
+			// Everybody may look at the catalogue, which is for all namespaces.
+			want := kind != "albatrossinstance" && (kind != "unikernelimage" || name == "viewer")
+			if aggregated != want {
 				t.Errorf("%s %s: part of the role %s: %v", kind, name, part, aggregated)
 			}
 			for _, rule := range roles[0].Rules {
@@ -102,13 +104,16 @@ func TestRolesForPeople(t *testing.T) {
 }
 
 // TestNamespacedRoles demands the same rights in the roles of config/namespaced as in the generated ones, but those for namespaces,
-// and only those for AlbatrossInstances in the whole cluster.
+// and in the whole cluster only those for kinds that are in no namespace.
 func TestNamespacedRoles(t *testing.T) {
+	inNoNamespace := func(right string) bool {
+		return strings.HasPrefix(right, "mollymawk.dev albatrossinstances") || strings.HasPrefix(right, "mollymawk.dev unikernelimages ")
+	}
 	all := rightsOf(loadRoles(t, "role.yaml")[:1])
 	cluster, tenant := rightsOf(loadRoles(t, "../namespaced/cluster_role_patch.yaml")), rightsOf(loadRoles(t, "../namespaced/tenant/role.yaml")[:1])
 	for _, right := range all {
 		where := tenant
-		if strings.HasPrefix(right, "mollymawk.dev albatrossinstances") {
+		if inNoNamespace(right) {
 			where = cluster
 		}
 		if !strings.Contains(right, " namespaces ") && !slices.Contains(where, right) {
@@ -121,7 +126,7 @@ func TestNamespacedRoles(t *testing.T) {
 		}
 	}
 	for _, right := range cluster {
-		if !strings.HasPrefix(right, "mollymawk.dev albatrossinstances") {
+		if !inNoNamespace(right) {
 			t.Errorf("%q in the whole cluster", right)
 		}
 	}

@@ -63,15 +63,20 @@ func newServer(t *testing.T) *server {
 	return &server{dynamic: dyn, client: c, namespace: testenv.Namespace(t, c)}
 }
 
+// catalogKind has no status: an entry of the catalogue is only declared.
+const catalogKind = "UnikernelImage"
+
 // resource gives the client for the kind of an object, which it puts into the test's namespace when the kind has namespaces.
 func (s *server) resource(t *testing.T, obj *unstructured.Unstructured) dynamic.ResourceInterface {
 	t.Helper()
-	plural := map[string]string{"AlbatrossInstance": "albatrossinstances", "Unikernel": "unikernels", "Volume": "volumes"}[obj.GetKind()]
+	plural := map[string]string{
+		"AlbatrossInstance": "albatrossinstances", "Unikernel": "unikernels", catalogKind: "unikernelimages", "Volume": "volumes",
+	}[obj.GetKind()]
 	if plural == "" {
 		t.Fatal("no kind of ours:", obj.GetKind())
 	}
 	resource := s.dynamic.Resource(v1alpha1.GroupVersion.WithResource(plural))
-	if obj.GetKind() == "AlbatrossInstance" {
+	if obj.GetKind() == "AlbatrossInstance" || obj.GetKind() == catalogKind {
 		return resource
 	}
 	obj.SetNamespace(s.namespace)

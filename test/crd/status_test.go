@@ -9,13 +9,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/testenv"
@@ -67,13 +67,18 @@ func unikernel(namespace string) *v1alpha1.Unikernel {
 
 func fullUnikernelStatus(generation int64) v1alpha1.UnikernelStatus {
 	memory, size := v1alpha1.FromMiB(32), v1alpha1.FromMiB(64)
+	image := &v1alpha1.ResolvedImage{
+		Source: "catalog hello (oci registry.example.org/hello:1)", Digest: digest, Version: "1@sha256:" + digest, Arguments: []string{"--hello"}, FoundAt: &when,
+	}
 	return v1alpha1.UnikernelStatus{
+		Image: image, AvailableImage: image, Rollback: &v1alpha1.RollbackStatus{Revision: 1, Failed: 2, Declaration: digest, Message: "the probe fails"},
 		ObservedGeneration: generation, Conditions: ready(generation, v1alpha1.ReasonSucceeded), Instance: "local",
 		HostName: "alice:hello", Digest: digest, ShortDigest: digest[:12], StartedAt: &when, Memory: &memory, CPUIDs: []v1alpha1.CPUID{0},
 		NetworkInterfaces: []v1alpha1.NetworkInterfaceStatus{{Name: "service", Bridge: "service", MAC: "00:80:41:12:34:56"}},
 		BlockDevices:      []v1alpha1.BlockDeviceStatus{{Name: "storage", HostDevice: "alice:data", SectorSize: 512, Size: &size}},
 		Restarts:          3, RestartedAt: "2026-01-02T03:04:05Z",
 		History: []v1alpha1.Revision{{Revision: 2, Digest: digest, Source: "https://example.org/hello.hvt", ConfigHash: digest,
+			Version: "1@sha256:" + digest, Healthy: true,
 			DeployedAt: &when, Reason: v1alpha1.ReasonReplacing}, {Revision: 1}},
 	}
 }

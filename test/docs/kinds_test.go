@@ -31,14 +31,26 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 var kinds = map[string]string{
 	"docs/spec/albatrossinstance.md": "albatrossinstances",
 	"docs/spec/unikernel.md":         "unikernels",
+	"docs/spec/unikernelimage.md":    "unikernelimages",
 	"docs/spec/volume.md":            "volumes",
 }
 
-// TestPagesHaveOneShape demands the same headings, in the same order, on each page of a kind.
+// TestPagesHaveOneShape demands the same headings, in the same order, on each page of a kind. Those about the status are on the
+// pages of kinds that have one, and on no other.
 func TestPagesHaveOneShape(t *testing.T) {
-	want := []string{"## Example", "## Writing a spec", "## Working with it", "## Status", "### Conditions", "### Reasons"}
-	for name := range kinds {
+	ofStatus := []string{"## Status", "### Conditions", "### Reasons"}
+	for name, plural := range kinds {
 		p, last := readPage(t, name), 0
+		want := []string{"## Example", "## Writing a spec", "## Working with it"}
+		if _, found := loadSchema(t, plural).Properties["status"]; found {
+			want = append(want, ofStatus...)
+		} else {
+			for _, heading := range ofStatus {
+				if strings.Contains(p.text, "\n"+heading+"\n") {
+					t.Errorf("%s: %q, and the kind has no status", name, heading)
+				}
+			}
+		}
 		for _, heading := range want {
 			at := strings.Index(p.text, "\n"+heading+"\n")
 			if at < last {

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"net/http"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/albatross"
@@ -29,7 +31,10 @@ type story struct {
 	begin func(*world, client.Object)
 	// done tells whether the host has carried the command out.
 	done func(*world, client.Object) bool
-	// check looks at the end, when the object is ready or gone.
+	// settled waits for the end; nil waits until the object is ready or, when the
+	// story is about its deletion, gone.
+	settled func(*world, client.Object)
+	// check looks at the end.
 	check  func(*testing.T, *world, client.Object)
 	points []point
 }
@@ -72,6 +77,16 @@ var (
 		w.operator.set(fuse{request: w.afterCommand(s, o, earlier, func(r *http.Request) bool {
 			return r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/namespaces/"+w.namespace+"/events")
 		})})
+	}}
+)
+
+// Points at which the operator saves what it is about to do.
+var (
+	beforeSaved = point{name: "before the decision is saved", arm: func(w *world, _ *story, o client.Object, _ int) {
+		w.operator.set(fuse{request: writes(o, true)})
+	}}
+	afterSaved = point{name: "when the decision is saved", arm: func(w *world, _ *story, o client.Object, _ int) {
+		w.operator.set(fuse{request: writes(o, true), after: true})
 	}}
 )
 
@@ -204,6 +219,89 @@ func runsNewArguments(w *world, o client.Object) bool {
 	return ok && slices.Contains(info.Argv, "--more")
 }
 
+// catalogued is a unikernel that takes up by itself what the catalogue's entry of
+// its world says.
+func catalogued(w *world) client.Object {
+	uk := w.newUnikernel("uk")
+	uk.Spec.Image = &v1alpha1.ImageSource{Catalog: &v1alpha1.CatalogReference{Name: w.instance}}
+	uk.Spec.Update = &v1alpha1.UpdateStrategy{Policy: v1alpha1.UpdateAutomatic}
+	return uk
+}
+
+func (w *world) entry(variant uint64) *v1alpha1.UnikernelImage {
+	return &v1alpha1.UnikernelImage{
+		ObjectMeta: metav1.ObjectMeta{Name: w.instance},
+		Spec:       v1alpha1.UnikernelImageSpec{Image: v1alpha1.CatalogSource{ContentSource: w.web.image(w.T, variant).ContentSource}},
+	}
+}
+
+func readyFromCatalog(w *world, o client.Object) {
+	w.create(w.entry(1))
+	w.Cleanup(func() { _ = w.Delete(context.Background(), w.entry(1)) })
+	ready(w, o)
+}
+
+func newEntry(w *world, _ client.Object) {
+	change(w, w.entry(1), func(e *v1alpha1.UnikernelImage) { e.Spec = w.entry(2).Spec })
+}
+
+func isUpdated(w *world, o client.Object) {
+	uk := o.(*v1alpha1.Unikernel)
+	w.until("updated", uk, func() bool {
+		return uk.Status.Digest == string(w.web.image(w.T, 2).SHA256) && condition(uk, v1alpha1.ConditionReady).Status == metav1.ConditionTrue
+	})
+}
+
+// updated checks that the newer image is the one in use.
+func updated(t *testing.T, w *world, o client.Object) {
+	st, want := &o.(*v1alpha1.Unikernel).Status, string(w.web.image(t, 2).SHA256)
+	if st.Digest != want || st.Image.Digest != want || st.AvailableImage != nil || len(st.History) != 2 {
+		t.Errorf("the status does not know what runs: %+v", st)
+	}
+}
+
+// health is the file that tells whether unikernels are well.
+const health = "health"
+
+// probed is a unikernel that is well as long as the file is there.
+func probed(w *world) client.Object {
+	uk := w.newUnikernel("uk")
+	uk.Spec.Probe = &v1alpha1.Probe{
+		HTTP:   &v1alpha1.HTTPProbe{URL: w.web.URL + "/" + health},
+		Period: &metav1.Duration{Duration: time.Second}, Timeout: &metav1.Duration{Duration: time.Second}, FailureThreshold: 1,
+	}
+	uk.Spec.Update = &v1alpha1.UpdateStrategy{ProgressDeadline: &metav1.Duration{Duration: 3 * time.Second}}
+	return uk
+}
+
+// onTrial has a change deployed with which the unikernel is not well.
+func onTrial(w *world, o client.Object) {
+	w.web.set(health, []byte("well"))
+	ready(w, o)
+	w.web.set(health, nil)
+	newImage(w, o)
+	w.until("deployed", o, func() bool { return o.(*v1alpha1.Unikernel).Status.Digest == string(w.web.image(w.T, 2).SHA256) })
+}
+
+func waits(*world, client.Object) {}
+
+func runsOldImage(w *world, o client.Object) bool {
+	info, ok := w.host.Unikernel(w.hostName(o))
+	return ok && hex.EncodeToString(info.Digest) == string(w.web.image(w.T, 1).SHA256)
+}
+
+func isRolledBack(w *world, o client.Object) {
+	w.untilReason(o, v1alpha1.ReasonRolledBack)
+	w.wait("as before", func() (bool, string) { return runsOldImage(w, o), "" })
+}
+
+func rolledBack(t *testing.T, w *world, o client.Object) {
+	st := &o.(*v1alpha1.Unikernel).Status
+	if st.Digest != string(w.web.image(t, 1).SHA256) || st.Rollback == nil || st.Rollback.Revision != 1 || len(st.History) != 3 {
+		t.Errorf("the status does not know what runs: %+v", st)
+	}
+}
+
 var stories = []story{
 	{
 		name: "create", command: "unikernel create", object: unikernel, begin: created, done: runs, check: asDeclared,
@@ -217,6 +315,12 @@ var stories = []story{
 	}, {
 		name: "reconfigure", command: "unikernel restart", object: unikernel, prepare: ready, begin: newArguments, done: runsNewArguments, check: asDeclared,
 		points: []point{cutBefore, notCarriedOut, noReply, cutReply, cutInReply, garbage, answered, beforeStatus, afterStatus},
+	}, {
+		name: "update", command: "unikernel force create", object: catalogued, prepare: readyFromCatalog, begin: newEntry, done: runsNewImage, settled: isUpdated, check: updated,
+		points: []point{beforeSaved, afterSaved, cutHalf, notCarriedOut, noReply, cutReply, answered, beforeStatus, afterStatus},
+	}, {
+		name: "roll back", command: "unikernel force create", object: probed, prepare: onTrial, begin: waits, done: runsOldImage, settled: isRolledBack, check: rolledBack,
+		points: []point{beforeSaved, afterSaved, cutHalf, notCarriedOut, noReply, cutReply, answered, beforeStatus, afterStatus},
 	}, {
 		name: "destroy", command: "unikernel destroy", object: unikernel, prepare: ready, begin: deleted, check: nothing,
 		done:   func(w *world, o client.Object) bool { return !runs(w, o) },
@@ -284,9 +388,12 @@ func crash(t *testing.T, s *story, p *point) {
 	w.wait("done with everything", func() (bool, string) {
 		return w.host.ended(s.command, w.hostName(o)) == w.host.Received(s.command, w.hostName(o)), ""
 	})
-	if isDeletion(s) {
+	switch {
+	case isDeletion(s):
 		w.untilGone(o)
-	} else {
+	case s.settled != nil:
+		s.settled(w, o)
+	default:
 		w.untilReady(o)
 		w.wait("as declared", func() (bool, string) { return s.done(w, o), "" })
 	}

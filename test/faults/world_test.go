@@ -388,6 +388,15 @@ func (s *website) image(t *testing.T, variant uint64) *v1alpha1.ImageSource {
 	return &v1alpha1.ImageSource{ContentSource: s.publish(content)}
 }
 
+// set puts a file of that name on the site, or takes it away when it has no content.
+func (s *website) set(name string, content []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.files[name] = content; content == nil {
+		delete(s.files, name)
+	}
+}
+
 func (s *website) publish(content []byte) v1alpha1.ContentSource {
 	sum := sha256.Sum256(content)
 	digest := hex.EncodeToString(sum[:])
