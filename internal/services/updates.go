@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
 	"mollymawk.dev/operator/api/v1alpha1"
 )
 
@@ -107,8 +109,8 @@ func (s *Services) RollbackUnikernel(ctx context.Context, id Identity, instance,
 	return earlier.Source, err
 }
 
-// deployed tells whether a revision is what was started last.
+// deployed tells whether a revision runs because a rollback was asked for.
 func deployed(uk *v1alpha1.Unikernel, revision v1alpha1.Revision) bool {
-	history := uk.Status.History
-	return len(history) > 0 && history[0].Digest == revision.Digest && history[0].ConfigHash == revision.ConfigHash
+	ready := apimeta.FindStatusCondition(uk.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == v1alpha1.ReasonRolledBack && uk.Status.Digest == revision.Digest
 }
