@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/images"
 )
 
 // Defaults of [Options].
@@ -22,10 +23,12 @@ const (
 	DefaultMaxViewers   = 4096
 )
 
-// Uploads keeps what callers upload.
-type Uploads interface {
-	// Keep stores content and grants its use to a namespace.
-	Keep(ctx context.Context, namespace string, from io.Reader, limit int64) (digest string, size int64, err error)
+// Store keeps what callers upload.
+type Store interface {
+	// Add keeps content whose digest is found out while it is written.
+	Add(ctx context.Context, from io.Reader, limit int64) (images.Blob, error)
+	// Grant remembers who delivered a digest and so may use it.
+	Grant(ctx context.Context, digest string, by images.Provenance) error
 }
 
 // Options of [New]. All but the limits must be given.
@@ -40,7 +43,7 @@ type Options struct {
 	Cache cache.Informers
 	Hosts *hosts.Pool
 	// Store keeps uploads; without one there are none.
-	Store Uploads
+	Store Store
 	// Namespace is the operator's own, where the Secrets of instances are.
 	Namespace string
 	// WatchNamespaces are the only ones that are looked after; none means all.

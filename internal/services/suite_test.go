@@ -81,6 +81,9 @@ func newWorld(t testing.TB, change ...func(*services.Options)) *world {
 		t.Fatal(err)
 	}
 	w := &world{TB: t, Client: c, instance: "host-" + rand.String(6), web: newWebsite(t), system: testenv.Namespace(t, c)}
+	if w.store, err = images.OpenStore(t.Context(), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
 	w.user = w.newUser()
 	w.admin = w.newUser()
 	w.admin.SuperUser = true
@@ -177,13 +180,8 @@ func (w *world) runOperator(change []func(*services.Options)) (*services.Service
 
 func (w *world) addControllers(ctx context.Context, mgr ctrl.Manager, pool *hosts.Pool) {
 	w.Helper()
-	store, err := images.OpenStore(ctx, w.TempDir())
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.store = store
 	wakeups := &controllers.Wakeups{}
-	fetcher := images.NewFetcher(store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
+	fetcher := images.NewFetcher(w.store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
 	prober := probe.New(probe.Options{}, wakeups.Wake)
 	for _, err := range []error{
 		mgr.Add(pool), mgr.Add(fetcher), mgr.Add(prober),

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/api/v1alpha1"
+	"mollymawk.dev/operator/internal/images"
 )
 
 // CreateRequest says what to run.
@@ -27,7 +28,8 @@ type CreateRequest struct {
 	Digest string
 }
 
-// Upload keeps an image for the caller's namespace.
+// Upload keeps an image for the caller's namespace, and gives nobody else the use
+// of it.
 func (s *Services) Upload(ctx context.Context, id Identity, content io.Reader, limit int64) (digest string, size int64, err error) {
 	if err := checkIdentity(id); err != nil {
 		return "", 0, err
@@ -38,7 +40,11 @@ func (s *Services) Upload(ctx context.Context, id Identity, content io.Reader, l
 	if s.Store == nil {
 		return "", 0, errors.New("uploads are not kept here")
 	}
-	return s.Store.Keep(ctx, id.Namespace, content, limit)
+	blob, err := s.Store.Add(ctx, content, limit)
+	if err != nil {
+		return "", 0, err
+	}
+	return blob.Digest, blob.Size, s.Store.Grant(ctx, blob.Digest, images.UploadedFor(id.Namespace))
 }
 
 // CreateUnikernel declares a unikernel and waits until it runs. Of two callers who

@@ -504,9 +504,9 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// TestUpdatesAreTakenBack uses what the controllers of the test do not support: so
-// it is refused.
-func TestUpdatesAreTakenBack(t *testing.T) {
+// TestUpdatesAndRollbacks updates to a build that there is none of, and rolls back
+// to what was there.
+func TestUpdatesAndRollbacks(t *testing.T) {
 	w := newWorld(t)
 	w.mustRun("web")
 	if _, err := w.RollbackUnikernel(t.Context(), w.user, w.instance, "web"); !is[*services.NotFound](err) {
@@ -518,50 +518,76 @@ func TestUpdatesAreTakenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.unikernel("web")
-	update := services.UpdateRequest{Instance: w.instance, Name: "web", Job: "hello", Build: v1alpha1.LatestBuild}
+	update := services.UpdateRequest{Instance: w.instance, Name: "web", Server: w.web.URL, Job: "hello", Build: "6cc1a49d-eb1e-4f46-8471-6452206d1475"}
 	if err := w.UpdateUnikernel(t.Context(), w.user, update); !is[*services.Refused](err) {
 		t.Errorf("update: %v", err)
 	}
-	if _, err := w.RollbackUnikernel(t.Context(), w.user, w.instance, "web"); !is[*services.Refused](err) {
-		t.Errorf("rollback: %v", err)
-	}
 	now := w.unikernel("web")
-	if now.Spec.Image.SHA256 != before.Spec.Image.SHA256 || now.Spec.Image.Build != nil || now.Annotations[v1alpha1.AnnotationRollback] != "" {
-		t.Errorf("declared: %v, %v", now.Spec.Image, now.Annotations)
+	if now.Spec.Image.SHA256 != before.Spec.Image.SHA256 || now.Spec.Image.Build != nil {
+		t.Errorf("declared: %v", now.Spec.Image)
 	}
+	w.runs("web", string(again.Spec.Image.SHA256))
 	update.Name = "none"
 	if err := w.UpdateUnikernel(t.Context(), w.user, update); !is[*services.NotFound](err) {
 		t.Errorf("update of nothing: %v", err)
 	}
+
+	first := w.spec("first").Image
+	if build, err := w.RollbackUnikernel(t.Context(), w.user, w.instance, "web"); err != nil || build == "" {
+		t.Errorf("rollback to %q: %v", build, err)
+	}
+	w.runs("web", string(first.SHA256))
+	// It stays so until another declaration.
+	third := w.request("web", "third")
+	third.Force = true
+	if err := w.CreateUnikernel(t.Context(), w.user, third); err != nil {
+		t.Fatal(err)
+	}
+	w.runs("web", string(third.Spec.Image.SHA256))
+	if uk := w.unikernel("web"); uk.Annotations[v1alpha1.AnnotationRollback] != "" {
+		t.Errorf("annotations: %v", uk.Annotations)
+	}
 }
 
-// TestUploads runs what was uploaded, for whom it was uploaded.
+// runs demands that a unikernel runs with an image.
+func (w *world) runs(name, digest string) {
+	w.Helper()
+	info, runs := w.host.Unikernel(w.hostName(name))
+	if got := hex.EncodeToString(info.Digest); !runs || got != digest {
+		w.Errorf("%s runs %t with %s instead of %s", name, runs, got, digest)
+	}
+}
+
+// TestUploads has an upload run for who made it, and for nobody else.
 func TestUploads(t *testing.T) {
 	w := newWorld(t)
-	content, err := solo5.Build(solo5.Image{Target: solo5.HVT, ABIVersion: 2}, []byte("uploaded"))
+	image, err := solo5.Build(solo5.Image{Target: solo5.HVT, ABIVersion: 2}, []byte("upload"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, size, err := w.Upload(t.Context(), w.user, bytes.NewReader(content), 1<<20)
-	if err != nil || size != int64(len(content)) {
-		t.Fatalf("%d bytes, %v", size, err)
+	digest, size, err := w.Upload(t.Context(), w.user, bytes.NewReader(image), int64(len(image)))
+	if err != nil || size != int64(len(image)) {
+		t.Fatalf("%s, %d, %v", digest, size, err)
 	}
 	if err := w.CreateUnikernel(t.Context(), w.user, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest}); err != nil {
 		t.Fatal(err)
 	}
-	if running, ok := w.host.Unikernel(w.user.Namespace + ":web"); !ok || hex.EncodeToString(running.Digest) != digest {
-		t.Errorf("runs %x", running.Digest)
+	w.runs("web", digest)
+	stranger := w.newUser()
+	instance := w.object(w.instance)
+	before := instance.DeepCopy()
+	instance.Spec.Tenants = append(instance.Spec.Tenants, v1alpha1.Tenant{Namespace: stranger.Namespace, Policy: somePolicy()})
+	if err := w.Patch(t.Context(), instance, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
 	}
-	// What was not uploaded is not there, though its digest is right.
-	unknown := strings.Repeat("0", len(digest))
-	err = w.CreateUnikernel(t.Context(), w.user, services.CreateRequest{Instance: w.instance, Name: "other", Digest: unknown})
-	if refused, ok := errors.AsType[*services.Refused](err); !ok || refused.Reason != v1alpha1.ReasonImageNotFound {
-		t.Errorf("%v", err)
+	w.untilConnected(w.instance)
+	if err := w.CreateUnikernel(t.Context(), stranger, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest}); !is[*services.Refused](err) {
+		t.Errorf("a stranger uses it: %v", err)
 	}
-	if _, _, err := w.Upload(t.Context(), w.user, bytes.NewReader(content), 10); !errors.Is(err, images.ErrTooLarge) {
-		t.Errorf("too much: %v", err)
+	if _, _, err := w.Upload(t.Context(), w.user, bytes.NewReader(image), int64(len(image))-1); !errors.Is(err, images.ErrTooLarge) {
+		t.Errorf("beyond the limit: %v", err)
 	}
-	if _, _, err := w.Upload(t.Context(), services.Identity{}, strings.NewReader("image"), 100); !errors.Is(err, services.ErrForbidden) {
+	if _, _, err := w.Upload(t.Context(), services.Identity{}, bytes.NewReader(image), 1); !errors.Is(err, services.ErrForbidden) {
 		t.Errorf("of nobody: %v", err)
 	}
 }

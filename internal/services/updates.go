@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
 	"mollymawk.dev/operator/api/v1alpha1"
 )
 
@@ -71,7 +73,7 @@ func (s *Services) declaredOn(ctx context.Context, id Identity, instance, name s
 
 // RollbackUnikernel brings the image and configuration back that ran before the
 // present ones, also of a unikernel that GitOps declares, and waits until they run.
-// build is where that image is from. It stays so until another declaration.
+// build is what its source calls that image, or else where it is from. It stays so until another declaration.
 func (s *Services) RollbackUnikernel(ctx context.Context, id Identity, instance, name string) (build string, err error) {
 	uk, err := s.declaredOn(ctx, id, instance, name)
 	if err != nil {
@@ -101,11 +103,14 @@ func (s *Services) RollbackUnikernel(ctx context.Context, id Identity, instance,
 	if err != nil {
 		s.undo(ctx, "rollback", uk, func(ctx context.Context) error { return s.restoreUnikernel(ctx, c, uk, uk.Generation) })
 	}
+	if earlier.Version != "" {
+		return earlier.Version, err
+	}
 	return earlier.Source, err
 }
 
-// deployed tells whether a revision is what was started last.
+// deployed tells whether a revision runs because a rollback was asked for.
 func deployed(uk *v1alpha1.Unikernel, revision v1alpha1.Revision) bool {
-	history := uk.Status.History
-	return len(history) > 0 && history[0].Digest == revision.Digest && history[0].ConfigHash == revision.ConfigHash
+	ready := apimeta.FindStatusCondition(uk.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == v1alpha1.ReasonRolledBack && uk.Status.Digest == revision.Digest
 }
