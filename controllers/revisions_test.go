@@ -175,6 +175,11 @@ func TestUpdateClock(t *testing.T) {
 	if len(c.asked) != 0 {
 		t.Error("not forgotten")
 	}
+	var fresh updateClock
+	fresh.done("a", start)
+	if fresh.due("a", start, later) || !fresh.due("a", later, later) {
+		t.Error("what was asked first is not kept")
+	}
 }
 
 func TestWindowOpen(t *testing.T) {

@@ -299,10 +299,11 @@ func (s *unikernelScope) noteRepair() {
 	}
 }
 
-// revisionChanged tells whether another revision is in force than was before, as
-// the annotation asks.
+// revisionChanged tells whether the command deployed something else than what was
+// deployed before, as the annotation for rollbacks may ask.
 func (s *unikernelScope) revisionChanged() bool {
-	return apimeta.IsStatusConditionTrue(s.before.Status.Conditions, v1alpha1.ConditionRolledBack) != (s.inForce.revision != nil)
+	before, now := s.before.Status.History, s.uk.Status.History
+	return len(before) == 0 || len(now) == 0 || before[0].Revision != now[0].Revision
 }
 
 // restartWasAsked tells whether the command just sent was asked for by annotation.

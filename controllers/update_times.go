@@ -34,9 +34,7 @@ type updateClock struct {
 func (c *updateClock) due(uid types.UID, slot, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asked == nil {
-		c.started, c.asked = now, map[types.UID]time.Time{}
-	}
+	c.begin(now)
 	asked, ok := c.asked[uid]
 	if !ok {
 		asked = c.started
@@ -44,9 +42,17 @@ func (c *updateClock) due(uid types.UID, slot, now time.Time) bool {
 	return asked.Before(slot)
 }
 
+// begin is for the first use; c.mu is held.
+func (c *updateClock) begin(now time.Time) {
+	if c.asked == nil {
+		c.started, c.asked = now, map[types.UID]time.Time{}
+	}
+}
+
 func (c *updateClock) done(uid types.UID, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.begin(now)
 	c.asked[uid] = now
 }
 

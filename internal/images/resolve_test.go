@@ -187,13 +187,17 @@ func TestContentIsForThoseWhoseSourceDelivered(t *testing.T) {
 	anonymous.OCI = anonymous.OCI.WithCredentials(Credentials{})
 	for want, sources := range map[error][]Source{
 		ErrForbidden: {stranger, anonymous},
-		ErrNotFound:  {at(empty.URL, mine.SHA256), {Stored: true, Namespace: "mine", SHA256: mine.SHA256}},
+		ErrNotFound:  {at(empty.URL, mine.SHA256), {Stored: true, Namespace: "strangers", SHA256: mine.SHA256}},
 	} {
 		for _, source := range sources {
 			if _, err := f.Get(t.Context(), "key", source, time.Minute); !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", source, err, want)
 			}
 		}
+	}
+	// What was fetched for a namespace it may use as if it had been uploaded.
+	if _, err := f.Get(t.Context(), "key", Source{Stored: true, Namespace: "other0", SHA256: mine.SHA256}, time.Minute); err != nil {
+		t.Error(err)
 	}
 	// Another place where it is to be had, too, is asked once.
 	k := newKitchen(t)
