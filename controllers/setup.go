@@ -33,6 +33,11 @@ const (
 	bySecret = "secret"
 	// byVolume has the Volumes that a Unikernel refers to.
 	byVolume = "volume"
+	// byNamespace has the namespaces of a User: the one that shall be its and the
+	// one that is.
+	byNamespace = "namespace"
+	// byEmail has the address of a User in lower case.
+	byEmail = "email"
 )
 
 // Config is what the reconcilers need besides the manager.
@@ -44,6 +49,8 @@ type Config struct {
 	Wakeups   *Wakeups
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
+	// ProvisionNamespaces has namespaces made for Users.
+	ProvisionNamespaces bool
 }
 
 // clock reads the time by a function that a test may have replaced.
@@ -82,7 +89,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, config Config) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupCredentials, setupUnikernel, setupVolume} {
+	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupCredentials, setupUnikernel, setupVolume, setupUser} {
 		if err := setup(mgr, config); err != nil {
 			return err
 		}
@@ -99,6 +106,10 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		{&v1alpha1.Unikernel{}, byInstance, instancesOf},
 		{&v1alpha1.Unikernel{}, byVolume, volumesOf},
 		{&v1alpha1.Volume{}, byInstance, instancesOf},
+		{&v1alpha1.User{}, byNamespace, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.User).NamespaceOrDefault(), o.(*v1alpha1.User).Status.Namespace}
+		}},
+		{&v1alpha1.User{}, byEmail, func(o client.Object) []string { return []string{emailOf(o)} }},
 		{&v1alpha1.AlbatrossInstance{}, bySecret, func(o client.Object) []string {
 			return []string{o.(*v1alpha1.AlbatrossInstance).Spec.CredentialsSecretRef.Name}
 		}},

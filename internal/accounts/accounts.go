@@ -3,7 +3,6 @@ package accounts
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -384,5 +383,3 @@ func (a *Accounts) profile(ctx context.Context, found account) (Profile, error) 
 	}
 	return p, nil
 }
-
-var errNoUser = errors.New("there is no such User any more")

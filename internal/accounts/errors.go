@@ -39,9 +39,11 @@ var (
 	// ErrNameTaken may be joined with ErrEmailTaken.
 	ErrNameTaken          = errors.New("a user with this name exists")
 	ErrRegistrationClosed = errors.New("registration is closed")
-	ErrTooManyTokens      = fmt.Errorf("a user has at most %d tokens", maxTokens)
-	ErrLastActive         = errors.New("the last active user")
-	ErrLastAdmin          = errors.New("the last active administrator")
+	// ErrTooManyWaiting says that an administrator must admit or delete some first.
+	ErrTooManyWaiting = errors.New("too many users wait for an administrator")
+	ErrTooManyTokens  = fmt.Errorf("a user has at most %d tokens", maxTokens)
+	ErrLastActive     = errors.New("the last active user")
+	ErrLastAdmin      = errors.New("the last active administrator")
 )
 
 // ErrThrottled says that there were too many tries for an account or from an

@@ -28,19 +28,24 @@ const writeLimit = 15 * time.Second
 // conflictBackoff has those who change an account at the same time come one after
 // another.
 func conflictBackoff() wait.Backoff {
-	return wait.Backoff{Duration: 5 * time.Millisecond, Factor: 1.6, Jitter: 1, Steps: 40, Cap: 300 * time.Millisecond}
+	return wait.Backoff{Duration: 5 * time.Millisecond, Factor: 1.1, Jitter: 1, Steps: 60}
 }
 
-// errUnchanged is answered by an edit that found nothing to do.
-var errUnchanged = errors.New("nothing to change")
+// What an edit answers that found nothing to do.
+var (
+	errUnchanged = errors.New("nothing to change")
+	// errNotDue says besides that the newest state does not matter.
+	errNotDue = errors.New("nothing to change yet")
+)
 
 // change edits a user's Secret as it is at that moment: when somebody else was
 // faster, it is read again and the edit is made again. Nothing that others write is
-// lost. An error of edit ends it and is given back.
+// lost. An error of edit ends it and is given back, but not before the edit has
+// seen the newest state.
 func (a *Accounts) change(ctx context.Context, user *v1alpha1.User, edit func(*draft) error) error {
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
-	base := a.secretOf(user)
+	base, newest := a.secretOf(user), false
 	var editErr error
 	err := wait.ExponentialBackoffWithContext(ctx, conflictBackoff(), func(ctx context.Context) (bool, error) {
 		if base == nil {
@@ -48,10 +53,12 @@ func (a *Accounts) change(ctx context.Context, user *v1alpha1.User, edit func(*d
 			if base, err = a.readSecret(ctx, user); err != nil {
 				return false, err
 			}
+			newest = true
 		}
 		d := newDraft(base.Data)
 		if editErr = edit(d); editErr != nil {
-			return true, nil
+			base = nil
+			return newest || errors.Is(editErr, errNotDue), nil
 		}
 		err := a.write(ctx, base, d.data)
 		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
@@ -61,14 +68,12 @@ func (a *Accounts) change(ctx context.Context, user *v1alpha1.User, edit func(*d
 		return err == nil, err
 	})
 	switch {
-	case errors.Is(editErr, errUnchanged):
-		return nil
-	case editErr != nil:
-		return editErr
 	case err != nil:
 		return fmt.Errorf("write the account's Secret: %w", err)
+	case errors.Is(editErr, errUnchanged), errors.Is(editErr, errNotDue):
+		return nil
 	}
-	return nil
+	return editErr
 }
 
 // secretOf gives the Secret as it was seen last, if ever.

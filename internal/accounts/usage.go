@@ -178,7 +178,7 @@ func (a *Accounts) writeUsageOf(ctx context.Context, uid types.UID, used map[str
 			}
 		}
 		if len(written) == 0 {
-			return errUnchanged
+			return errNotDue
 		}
 		return nil
 	})

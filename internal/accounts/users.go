@@ -48,6 +48,9 @@ func (a *Accounts) Register(ctx context.Context, name, email, password, remoteAd
 	if err := a.throttle.try("", remoteAddr, a.now()); err != nil {
 		return Profile{}, Session{}, err
 	}
+	if a.waiting() >= maxWaiting {
+		return Profile{}, Session{}, ErrTooManyWaiting
+	}
 	user, err := a.create(ctx, wanted)
 	if err != nil {
 		return Profile{}, Session{}, err
@@ -58,6 +61,19 @@ func (a *Accounts) Register(ctx context.Context, name, email, password, remoteAd
 	}
 	profile, err := a.Profile(ctx, user.Name)
 	return profile, session, err
+}
+
+// maxWaiting bounds how many users there may be who are not active, so that
+// registration does not fill the API server.
+const maxWaiting = 1000
+
+func (a *Accounts) waiting() (count int) {
+	for _, found := range a.index.all() {
+		if !found.user.IsActive() {
+			count++
+		}
+	}
+	return count
 }
 
 // CreateUser makes a user. It is for administrators.
@@ -156,14 +172,23 @@ func (a *Accounts) ChangePassword(ctx context.Context, id Identity, current, pas
 	if len(current) > maxPassword {
 		return ErrWrongPassword
 	}
-	if _, err := a.find(id.Name); err != nil {
-		return err
-	}
-	_, _, err := a.checkLogin(ctx, id.Email, current, remoteAddr)
+	found, err := a.find(id.Name)
 	if err != nil {
 		return err
 	}
-	return a.SetPassword(ctx, id.Name, password)
+	key := "user " + id.Name
+	if err := a.throttle.try(key, remoteAddr, a.now()); err != nil {
+		return err
+	}
+	ok, _, err := a.hasher.verify(ctx, found.record.password, current)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return ErrWrongPassword
+	}
+	a.throttle.succeeded(key)
+	return a.setPassword(ctx, found.user, password, false)
 }
 
 // SetPassword sets a user's password. Sessions and tokens stay as they are.

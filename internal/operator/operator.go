@@ -17,11 +17,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
+	"mollymawk.dev/operator/internal/accounts"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/metrics"
@@ -115,16 +117,14 @@ func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr
 	}
 	wakeups := &controllers.Wakeups{}
 	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, AllowLoopback: o.AllowLoopbackSources}, wakeups.Wake)
-	for _, part := range []interface {
-		Start(context.Context) error
-		NeedLeaderElection() bool
-	}{pool, fetcher} {
+	for _, part := range append(newAccounts(mgr, o, log), pool, fetcher) {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}
 	}
 	return controllers.Setup(ctx, mgr, controllers.Config{
 		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: o.Workers,
+		ProvisionNamespaces: o.ProvisionNamespaces,
 	})
 }
 
@@ -140,4 +140,15 @@ func newPool(o options.Options, log logr.Logger) (*hosts.Pool, error) {
 		poolOptions.Statistics = unikernels
 	}
 	return hosts.New(poolOptions), nil
+}
+
+// newAccounts gives the accounts and what makes the first administrator.
+func newAccounts(mgr ctrl.Manager, o options.Options, log logr.Logger) []manager.Runnable {
+	users := accounts.New(accounts.Options{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(), Namespace: o.Namespace, Log: log.WithName("accounts"), Registration: o.Registration,
+	})
+	if o.BootstrapAdmin == "" {
+		return []manager.Runnable{users}
+	}
+	return []manager.Runnable{users, &accounts.Bootstrap{Accounts: users, Email: o.BootstrapAdmin, PasswordFile: o.BootstrapAdminPasswordFile}}
 }

@@ -35,6 +35,16 @@ type Options struct {
 	UnikernelMetrics int
 	// AllowLoopbackSources lets images come from the operator's own machine.
 	AllowLoopbackSources bool
+	// Registration lets anybody register as a user of the HTTP API.
+	Registration bool
+	// ProvisionNamespaces has namespaces made for users, with rights in them.
+	ProvisionNamespaces bool
+	// BootstrapAdmin is the address of the administrator who is made when there is
+	// none; empty makes none.
+	BootstrapAdmin string
+	// BootstrapAdminPasswordFile has the administrator's password; without it a
+	// Secret has it.
+	BootstrapAdminPasswordFile string
 }
 
 // Default gives the settings that apply without flags.
@@ -66,6 +76,10 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", o.ShutdownTimeout, "how long the end waits for what is under way")
 	f.IntVar(&o.UnikernelMetrics, "unikernel-metrics", o.UnikernelMetrics, "unikernels that have metrics of their own (CPU, memory, network); hosts are asked for them only when this is above 0")
 	f.BoolVar(&o.AllowLoopbackSources, "allow-loopback-sources", o.AllowLoopbackSources, "let images come from the operator's own machine")
+	f.BoolVar(&o.Registration, "registration", o.Registration, "let anybody register as a user of the HTTP API; an administrator admits them")
+	f.BoolVar(&o.ProvisionNamespaces, "provision-namespaces", o.ProvisionNamespaces, "make a namespace for each user and give the user rights in it")
+	f.StringVar(&o.BootstrapAdmin, "bootstrap-admin", o.BootstrapAdmin, "e-mail address of the administrator who is made when there is none (default: none is made)")
+	f.StringVar(&o.BootstrapAdminPasswordFile, "bootstrap-admin-password-file", o.BootstrapAdminPasswordFile, `file with the password of that administrator (default: the key "password" of the Secret mollymawk-bootstrap-admin)`)
 }
 
 // Validate says what must be changed.
@@ -83,6 +97,8 @@ func (o *Options) Validate() error {
 		return errors.New("--host-commands must be at least 1")
 	case o.UnikernelMetrics < 0:
 		return errors.New("--unikernel-metrics must not be negative")
+	case o.BootstrapAdminPasswordFile != "" && o.BootstrapAdmin == "":
+		return errors.New("--bootstrap-admin-password-file goes with --bootstrap-admin")
 	case o.ShutdownTimeout < 0:
 		return errors.New("--shutdown-timeout must not be negative")
 	}

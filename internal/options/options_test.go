@@ -35,6 +35,7 @@ func TestValidate(t *testing.T) {
 		"--workers":           func(o *options.Options) { o.Workers = 0 },
 		"--host-commands":     func(o *options.Options) { o.HostCommands = -1 },
 		"--unikernel-metrics": func(o *options.Options) { o.UnikernelMetrics = -1 },
+		"--bootstrap-admin":   func(o *options.Options) { o.BootstrapAdminPasswordFile = "password" },
 		"--shutdown-timeout":  func(o *options.Options) { o.ShutdownTimeout = -1 },
 	} {
 		o := options.Default()
@@ -44,6 +45,22 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: %v", flag, err)
 		}
 	}
+}
+
+// TestUsersAreMadeByAdministrators has nobody become a user by himself, and no
+// password on the command line.
+func TestUsersAreMadeByAdministrators(t *testing.T) {
+	o := options.Default()
+	if o.Registration || o.ProvisionNamespaces || o.BootstrapAdmin != "" {
+		t.Errorf("%+v", o)
+	}
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o.AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if strings.Contains(f.Name, "password") && !strings.HasSuffix(f.Name, "-file") {
+			t.Errorf("--%s takes a password", f.Name)
+		}
+	})
 }
 
 func TestProfilingIsOffByDefault(t *testing.T) {
