@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/accounts"
 	"mollymawk.dev/operator/internal/httpapi"
 	"mollymawk.dev/operator/internal/services"
@@ -213,10 +214,15 @@ func (c *call) updatePolicy() reply {
 		return refusal
 	}
 	policy.Instance, policy.User, policy.Namespace = name, profile.Name, profile.Namespace
-	if err := c.options().Policies.SetPolicy(c.ctx(), c.id, policy); err != nil {
-		return c.failed(policyTexts, err)
+	err := c.options().Policies.SetPolicy(c.ctx(), c.id, policy)
+	var refused *services.Refused
+	switch {
+	case err == nil:
+		return ok(showPolicy(policy))
+	case errors.As(err, &refused) && refused.Reason == v1alpha1.ReasonPolicyRefused:
+		return bad("Policy is not smaller than root policy: " + refused.Text)
 	}
-	return ok(showPolicy(policy))
+	return c.failed(policyTexts, err)
 }
 
 // minMemory is less than a unikernel needs.

@@ -6,7 +6,9 @@ package mollymawk
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -149,3 +151,6 @@ func (f *Face) answer(c *call) (answer reply) {
 	}
 	return route.answer(c)
 }
+
+// Paths are all that the face serves, in no order.
+func (f *Face) Paths() []string { return slices.Collect(maps.Keys(f.routes)) }

@@ -92,6 +92,8 @@ func (c *call) notSignedIn(err error) reply {
 		return bad("A user with this email already exist.")
 	case errors.Is(err, accounts.ErrRegistrationClosed):
 		return refuse(http.StatusForbidden, "Registration is closed. Ask an administrator for an account.")
+	case errors.Is(err, accounts.ErrTooManyWaiting):
+		return refuse(http.StatusForbidden, "Too many accounts wait for an administrator.")
 	}
 	return c.storageError(err)
 }

@@ -29,7 +29,10 @@ type route struct {
 	access access
 	// form is true for calls with multipart bodies, which the handler reads.
 	// Each other POST has a JSON object as its body.
-	form   bool
+	form bool
+	// placed is true for calls about things in the caller's namespace, which must
+	// be there.
+	placed bool
 	handle func(*call) reply
 	// anonymous is what who shows no credential is told.
 	anonymous string
@@ -41,11 +44,12 @@ const (
 	anonymousText   = "No molly-session in cookie header. User not found"
 	noTokenText     = "Auth token not found"
 	notAllowedText  = "You don't have the necessary permissions to access this service."
+	noNamespaceText = "You have no namespace yet. It is made when an administrator has it made."
 	deactivatedText = "User account is deactivated"
 	csrfField       = "molly_csrf"
 	// maxShownToken is longer than a token.
 	maxShownToken = 128
-	csrfHeader      = "X-MOLLY-CSRF"
+	csrfHeader    = "X-MOLLY-CSRF"
 )
 
 // call is a request on its way.
@@ -114,6 +118,9 @@ func (c *call) authenticate(rt route) (refusal reply, refused bool) {
 	}
 	if rt.access == admins && !id.SuperUser {
 		return bad(notAllowedText), true
+	}
+	if rt.placed && id.Namespace == "" {
+		return refuse(http.StatusForbidden, noNamespaceText), true
 	}
 	return reply{}, false
 }

@@ -19,6 +19,7 @@ type spool struct {
 	start []byte
 	file  *os.File
 	some  bool
+	size  int64
 	leave func()
 }
 
@@ -31,7 +32,7 @@ func (c *call) setAside(data io.Reader, client *sensitive) (s *spool, refusal re
 	if err != nil {
 		return nil, c.unreadableForm(err), false
 	}
-	s = &spool{start: start, some: true, leave: func() {}}
+	s = &spool{start: start, some: true, size: int64(len(start)), leave: func() {}}
 	if len(start) < inMemory {
 		return s, reply{}, true
 	}
@@ -77,6 +78,7 @@ func (s *spool) fill(data io.Reader, limits Limits) error {
 	if err != nil {
 		return err
 	}
+	s.size += n
 	_, err = file.Seek(0, io.SeekStart)
 	return err
 }

@@ -22,6 +22,8 @@ type texts struct {
 	// query comes before why a host could not be asked, refused before what it
 	// answered, invalid before what is wrong with the request.
 	query, refused, invalid string
+	// garbled comes, if it is set, before a host's answer that makes no sense.
+	garbled string
 	// absent is what a host says about something that it does not have.
 	absent string
 }
@@ -29,7 +31,7 @@ type texts struct {
 var (
 	createTexts = texts{
 		instance: "Error converting instance name: ", name: "Error converting unikernel name: ", noInstance: "Error finding albatross instance: ",
-		query: "Albatross Query Error: ", refused: "Albatross Response Error: ", invalid: "Invalid unikernel arguments: ", absent: "create: not found",
+		query: "Albatross Query Error: ", garbled: "Albatross JSON Error: ", refused: "Albatross Response Error: ", invalid: "Invalid unikernel arguments: ", absent: "create: not found",
 	}
 	destroyTexts = texts{
 		instance: "Error converting instance name: ", name: "Error converting unikernel name: ", noInstance: "Error finding albatross instance: ",
@@ -95,6 +97,10 @@ func (t texts) objectName(text string) (name string, refusal reply, fine bool) {
 	return name, reply{}, true
 }
 
+// notUnderstood is in what is said about hosts that answer something else than
+// Albatross does.
+const notUnderstood = "answer is not understood"
+
 // failed turns what a service answered into the documented text.
 func (c *call) failed(t texts, err error) reply {
 	var (
@@ -116,6 +122,8 @@ func (c *call) failed(t texts, err error) reply {
 		return refuse(failed, t.refused+"failure: "+refused.Text)
 	case errors.As(err, &notAdmitted):
 		return refuse(failed, t.refused+"failure: "+notAdmitted.Error())
+	case errors.As(err, &unreachable) && t.garbled != "" && strings.Contains(unreachable.Problem, notUnderstood):
+		return refuse(failed, t.garbled+unreachable.Problem)
 	case errors.As(err, &unreachable):
 		return refuse(failed, t.query+unreachable.Problem)
 	case errors.As(err, &timeout):
@@ -150,4 +158,6 @@ func kindOf(err error) string {
 }
 
 // isAbout tells whether something is missing of which the services speak so.
-func isAbout(missing *services.NotFound, what string) bool { return strings.Contains(missing.What, what) }
+func isAbout(missing *services.NotFound, what string) bool {
+	return strings.Contains(missing.What, what)
+}

@@ -58,6 +58,9 @@ type instanceError struct {
 // listUnikernels gives a list for each instance, in the original's order: by
 // name, the last one first.
 func (c *call) listUnikernels() reply {
+	if c.id.Namespace == "" {
+		return ok(listing{[][]unikernelView{}, []instanceError{}}).titled("Unikernel Information")
+	}
 	found, failed, err := c.options().Unikernels.Unikernels(c.ctx(), c.id)
 	if err != nil {
 		return c.failed(texts{}, err)

@@ -24,6 +24,9 @@ type volumeView struct {
 }
 
 func (c *call) listVolumes() reply {
+	if c.id.Namespace == "" {
+		return ok(listing{[]volumeView{}, []instanceError{}})
+	}
 	found, failed, err := c.options().Volumes.Volumes(c.ctx(), c.id)
 	if err != nil {
 		return c.failed(texts{}, err)
@@ -67,13 +70,14 @@ func (c *call) fillVolume(create bool) reply {
 	if nothing {
 		data = nil
 	}
+	var size int64
 	if !f.has(volumeFields...) {
 		early, refusal, fine := c.setAside(data, from)
 		if !fine {
 			return refusal
 		}
 		defer early.Close()
-		data = early.reader()
+		data, size = early.reader(), early.size
 		if err := f.finish(); err != nil {
 			return c.unreadableForm(err)
 		}
@@ -82,7 +86,7 @@ func (c *call) fillVolume(create bool) reply {
 	if !fine {
 		return refusal
 	}
-	request.Data = data
+	request.Data, request.DataSize = data, size
 	if err := c.sendVolume(create, request); from.err != nil {
 		return c.unreadableForm(from.err)
 	} else if err != nil {
