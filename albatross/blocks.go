@@ -149,6 +149,41 @@ func (c *Client) DumpBlock(ctx context.Context, scope Scope, label string, level
 	return s.download(w, head.payload.Compressed)
 }
 
+// OpenBlock begins to read a block device that no unikernel uses and gives its
+// data as it travels: with a level of compression above 0 as a zlib stream. It
+// fails when the host refuses, before any data. Reading ends with io.EOF only at
+// the true end. The caller closes the reader, which may be done at any time.
+func (c *Client) OpenBlock(ctx context.Context, scope Scope, label string, level int64) (r io.ReadCloser, compressed bool, err error) {
+	command := wire.BlockDump{Level: level}
+	if err := needLabel(scope, label, command); err != nil {
+		return nil, false, err
+	}
+	if err := checkLevel(scope, label, command, level); err != nil {
+		return nil, false, err
+	}
+	s, err := c.open(ctx, scope, label, command)
+	if err != nil {
+		return nil, false, err
+	}
+	s.wait(c.options.Timeout)
+	head, err := answer[wire.BlockDeviceImage](s)
+	if err != nil {
+		s.close()
+		return nil, false, err
+	}
+	s.closed = ErrUnreachable // the data has an end of its own
+	return &opened{content{session: s}}, head.payload.Compressed, nil
+}
+
+// opened is a block device that is being read.
+type opened struct{ content }
+
+// Close implements io.Closer.
+func (r *opened) Close() error {
+	r.session.close()
+	return nil
+}
+
 // download writes what the data frames bring, expanded if it is compressed.
 func (s *session) download(w io.Writer, compressed bool) (int64, error) {
 	s.closed = ErrUnreachable // the data has an end of its own

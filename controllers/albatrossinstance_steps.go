@@ -101,31 +101,42 @@ func abbreviated(names []string) string {
 // loadCredentials hands the content of the Secret to the pool. A problem leaves
 // the last good credentials in use.
 func (s *instanceScope) loadCredentials(ctx context.Context) outcome.Outcome {
-	name := s.instance.Spec.CredentialsSecretRef.Name
-	var secret corev1.Secret
-	err := s.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, &secret)
+	target, problem, err := hostTarget(ctx, s.Client, s.Namespace, s.instance)
 	switch {
-	case apierrors.IsNotFound(err):
-		s.credentialProblem = status.Stalled(v1alpha1.ReasonCredentialsMissing, fmt.Sprintf("Secret %q does not exist in namespace %q", name, s.Namespace))
-		return outcome.Continue()
 	case err != nil:
 		return outcome.Retry(err)
+	case !problem.IsZero():
+		s.credentialProblem = problem
+		return outcome.Continue()
+	}
+	if err := s.Hosts.Set(s.instance.Name, target); err != nil {
+		s.credentialProblem = status.Stalled(v1alpha1.ReasonCredentialsInvalid, fmt.Sprintf("Secret %q: %v", s.instance.Spec.CredentialsSecretRef.Name, err))
+	}
+	return outcome.Continue()
+}
+
+// hostTarget gives what the pool needs for the host of an instance, or what is
+// missing.
+func hostTarget(ctx context.Context, c client.Reader, namespace string, instance *v1alpha1.AlbatrossInstance) (hosts.Target, status.Verdict, error) {
+	name := instance.Spec.CredentialsSecretRef.Name
+	var secret corev1.Secret
+	err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return hosts.Target{}, status.Stalled(v1alpha1.ReasonCredentialsMissing, fmt.Sprintf("Secret %q does not exist in namespace %q", name, namespace)), nil
+	case err != nil:
+		return hosts.Target{}, status.Verdict{}, err
 	}
 	for _, key := range []string{secretCertificate, secretKey, secretServerCA} {
 		if len(secret.Data[key]) == 0 {
-			s.credentialProblem = status.Stalled(v1alpha1.ReasonCredentialsMissing, fmt.Sprintf("Secret %q in namespace %q has no key %q", name, s.Namespace, key))
-			return outcome.Continue()
+			return hosts.Target{}, status.Stalled(v1alpha1.ReasonCredentialsMissing, fmt.Sprintf("Secret %q in namespace %q has no key %q", name, namespace, key)), nil
 		}
 	}
-	err = s.Hosts.Set(s.instance.Name, hosts.Target{
-		Addr:        net.JoinHostPort(string(s.instance.Spec.Endpoint.Host), strconv.Itoa(int(s.instance.Spec.Endpoint.PortOrDefault()))),
+	return hosts.Target{
+		Addr:        net.JoinHostPort(string(instance.Spec.Endpoint.Host), strconv.Itoa(int(instance.Spec.Endpoint.PortOrDefault()))),
 		Certificate: string(secret.Data[secretCertificate]), Key: string(secret.Data[secretKey]), ServerCA: string(secret.Data[secretServerCA]),
-		PollInterval: s.instance.Spec.PollIntervalOrDefault(),
-	})
-	if err != nil {
-		s.credentialProblem = status.Stalled(v1alpha1.ReasonCredentialsInvalid, fmt.Sprintf("Secret %q: %v", name, err))
-	}
-	return outcome.Continue()
+		PollInterval: instance.Spec.PollIntervalOrDefault(),
+	}, status.Verdict{}, nil
 }
 
 // connect takes what is known about the host. Whoever waits for a host that does

@@ -115,6 +115,13 @@ func classOf(text string) (class Class, known bool) {
 	return Transient, false
 }
 
+// IsRefusal tells whether a text is one with which hosts refuse a command because
+// of what it asks for, and not because they fail.
+func IsRefusal(text string) bool {
+	class, known := classOf(text)
+	return known && class != Transient
+}
+
 // withoutWrapping takes away what the host says around the text about a policy
 // of the chain that it refuses.
 func withoutWrapping(text string) string {

@@ -51,6 +51,9 @@ type Options struct {
 	LookSpacing time.Duration
 	// Statistics takes what hosts measure of unikernels; nil asks for none.
 	Statistics StatisticsSink
+	// Elected is closed when this process is the leader, who alone asks for
+	// statistics: a host has one subscriber. nil means that it always is.
+	Elected <-chan struct{}
 	// Dial opens connections to hosts; the default is that of net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -96,8 +99,9 @@ type Change struct {
 	Granted []string
 }
 
-// Pool has one [Host] for each instance. It is a Runnable of a manager, for the
-// leader only: two operators need not both poll.
+// Pool has one [Host] for each instance. It is a Runnable of a manager, on every
+// replica: all of them serve requests about hosts. A look is three questions of
+// about 2 ms a poll, so that a second replica costs a host next to nothing.
 type Pool struct {
 	options Options
 	// setting has one Set or Remove at a time, so that making a host, which may
@@ -121,7 +125,7 @@ func New(options Options) *Pool {
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (p *Pool) NeedLeaderElection() bool { return true }
+func (p *Pool) NeedLeaderElection() bool { return false }
 
 // Start polls until the context ends and waits for what is under way. It is
 // called once.
@@ -240,6 +244,28 @@ func (p *Pool) Get(instance string) (*Host, error) {
 		return nil, fmt.Errorf("%w: %s", ErrNotConnected, state.Problem())
 	}
 	return h, nil
+}
+
+// Refresh waits for a look at the host of an instance that begins now or later,
+// also when it was lost. It fails as [Host.Refresh] does.
+func (p *Pool) Refresh(ctx context.Context, instance string) (*Snapshot, error) {
+	h := p.host(instance)
+	if h == nil {
+		return nil, fmt.Errorf("%w: no credentials yet", ErrNotConnected)
+	}
+	return h.Refresh(ctx)
+}
+
+// Try looks at a host once, without keeping it. It fails with an error that wraps
+// [albatross.ErrInvalid] when the credentials cannot be used.
+func (p *Pool) Try(ctx context.Context, target Target) (*Snapshot, error) {
+	h, err := p.newHost("", target)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", albatross.ErrInvalid, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.options.ProbeTimeout)
+	defer cancel()
+	return look(ctx, h.client, time.Now())
 }
 
 // State tells about the host of an instance; known is false when none is set.

@@ -255,8 +255,8 @@ func TestSubscribersComeAndGo(t *testing.T) {
 func TestSetBeforeStart(t *testing.T) {
 	sim := albatrosstest.Start(t, albatrosstest.Options{})
 	pool := hosts.New(hosts.Options{RetryDelay: never})
-	if !pool.NeedLeaderElection() {
-		t.Error("runs beside a leader")
+	if pool.NeedLeaderElection() {
+		t.Error("runs on the leader only, and the other replicas serve requests about hosts too")
 	}
 	for _, instance := range []string{"one", "two"} {
 		if err := pool.Set(instance, target(sim)); err != nil {

@@ -24,6 +24,12 @@ type StatisticsSink interface {
 
 // follow subscribes to a host's statistics until the context ends.
 func (h *Host) follow(ctx context.Context, sink StatisticsSink) {
+	if elected := h.pool.options.Elected; elected != nil {
+		select {
+		case <-ctx.Done():
+		case <-elected:
+		}
+	}
 	for ctx.Err() == nil {
 		for sample, err := range h.client.Statistics(ctx, nil) {
 			if err != nil {

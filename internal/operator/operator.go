@@ -107,7 +107,7 @@ func cacheOptions(namespace string) cache.Options {
 
 // addParts adds the pool of hosts, the fetcher of images and the reconcilers.
 func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr.Logger) error {
-	pool, err := newPool(o, log)
+	pool, err := newPool(o, mgr.Elected(), log)
 	if err != nil {
 		return err
 	}
@@ -129,9 +129,10 @@ func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr
 }
 
 // newPool asks hosts for statistics only when metrics of single unikernels are
-// wanted: a host has one subscriber, who may be somebody else.
-func newPool(o options.Options, log logr.Logger) (*hosts.Pool, error) {
-	poolOptions := hosts.Options{Log: log.WithName("hosts"), MaxCommands: o.HostCommands}
+// wanted, and only when this replica is the leader: a host has one subscriber,
+// who may be somebody else.
+func newPool(o options.Options, elected <-chan struct{}, log logr.Logger) (*hosts.Pool, error) {
+	poolOptions := hosts.Options{Log: log.WithName("hosts"), MaxCommands: o.HostCommands, Elected: elected}
 	if o.UnikernelMetrics > 0 {
 		unikernels := metrics.NewUnikernels(o.UnikernelMetrics)
 		if err := ctrlmetrics.Registry.Register(unikernels); err != nil {

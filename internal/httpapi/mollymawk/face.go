@@ -26,7 +26,8 @@ type Options struct {
 	Volumes    Volumes
 	Instances  Instances
 	Policies   Policies
-	Updates    Updates
+	// Updates may be nil: then nothing can be updated or rolled back.
+	Updates Updates
 	// BuildServer is where deploy_mode builder and update find builds.
 	BuildServer string
 	// Limiter bounds how often each credential may ask; nil means no bound.

@@ -19,6 +19,7 @@ import (
 	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/accounts"
+	"mollymawk.dev/operator/internal/httpapi/mollymawk"
 	"mollymawk.dev/operator/internal/services"
 )
 
@@ -41,7 +42,7 @@ type world struct {
 	live    chan services.Line
 	created []services.CreateRequest
 	restart []services.RestartRequest
-	updated []services.UpdateRequest
+	updated []mollymawk.UpdateRequest
 	settled []services.InstanceRequest
 	policy  []services.Policy
 }
@@ -460,7 +461,7 @@ func (w *world) SetPolicy(_ context.Context, id accounts.Identity, p services.Po
 	return nil
 }
 
-func (w *world) UpdateUnikernel(_ context.Context, id accounts.Identity, r services.UpdateRequest) error {
+func (w *world) UpdateUnikernel(_ context.Context, id accounts.Identity, r mollymawk.UpdateRequest) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key, err := w.at(id, r.Instance, r.Name)
