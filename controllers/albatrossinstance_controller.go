@@ -46,7 +46,7 @@ type AlbatrossInstanceReconciler struct {
 
 func setupInstance(mgr ctrl.Manager, config Config) error {
 	r := &AlbatrossInstanceReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("albatrossinstance"), Hosts: config.Hosts, Namespace: config.Namespace,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("albatrossinstance"), Now: config.Now, Hosts: config.Hosts, Namespace: config.Namespace,
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.AlbatrossInstance{}, builder.WithPredicates(declarationChanged())).

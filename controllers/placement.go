@@ -77,6 +77,25 @@ type placement struct {
 	vanished bool
 	// repair is set when the host was not as declared any more.
 	repair repair
+	// notes are told when the status is saved.
+	notes []note
+	// again is when to look at the object again at the latest; 0 means never.
+	again time.Duration
+}
+
+// note is an event besides that of the summary.
+type note struct{ kind, reason, message string }
+
+func (p *placement) note(kind, reason, message string) {
+	p.notes = append(p.notes, note{kind, reason, message})
+}
+
+// lookAgain has the object looked at again after some time at the latest.
+func (p *placement) lookAgain(after time.Duration) {
+	after = max(after, time.Second)
+	if p.again == 0 || after < p.again {
+		p.again = after
+	}
 }
 
 // repair is a command that the declaration did not ask for anew.
@@ -126,6 +145,9 @@ func reconcileScope(ctx context.Context, s scope, recorder events.EventRecorder,
 		announce(recorder, p.object, p.read.GetConditions(), p.object.GetConditions(), v1alpha1.ConditionReady)
 	}
 	p.tell(recorder, changes)
+	if p.again > 0 {
+		end = end.AtLatest(p.again)
+	}
 	return end.Result()
 }
 

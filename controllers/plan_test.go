@@ -47,7 +47,7 @@ func declared() *v1alpha1.Unikernel {
 }
 
 func desiredOf(uk *v1alpha1.Unikernel) desired {
-	return desiredUnikernel(uk, albatross.Path{"alice"}, albatross.Policy{CPUIDs: []int64{0, 1}}, nil)
+	return desiredUnikernel(&uk.Spec, string(uk.Spec.Image.SHA256), albatross.Name{Path: albatross.Path{"alice"}, Label: uk.Name}, albatross.Policy{CPUIDs: []int64{0, 1}}, nil)
 }
 
 func TestUnikernelPlan(t *testing.T) {

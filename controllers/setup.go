@@ -38,6 +38,8 @@ const (
 	byNamespace = "namespace"
 	// byEmail has the address of a User in lower case.
 	byEmail = "email"
+	// byCatalog has the UnikernelImage that a Unikernel refers to.
+	byCatalog = "catalog"
 )
 
 // Config is what the reconcilers need besides the manager.
@@ -46,11 +48,14 @@ type Config struct {
 	Namespace string
 	Hosts     *hosts.Pool
 	Images    ImageGetter
+	Probes    Prober
 	Wakeups   *Wakeups
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
 	// ProvisionNamespaces has namespaces made for Users.
 	ProvisionNamespaces bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // clock reads the time by a function that a test may have replaced.
@@ -107,6 +112,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	}{
 		{&v1alpha1.Unikernel{}, byInstance, instancesOf},
 		{&v1alpha1.Unikernel{}, byVolume, volumesOf},
+		{&v1alpha1.Unikernel{}, byCatalog, catalogOf},
 		{&v1alpha1.Volume{}, byInstance, instancesOf},
 		{&v1alpha1.User{}, byNamespace, func(o client.Object) []string {
 			return []string{o.(*v1alpha1.User).NamespaceOrDefault(), o.(*v1alpha1.User).Status.Namespace}
@@ -146,6 +152,13 @@ func volumesOf(o client.Object) (names []string) {
 	return names
 }
 
+func catalogOf(o client.Object) []string {
+	if image := o.(*v1alpha1.Unikernel).Spec.Image; image != nil && image.Catalog != nil {
+		return []string{image.Catalog.Name}
+	}
+	return nil
+}
+
 // declarationChanged lets through what users change: spec, annotations, labels
 // and deletion, and not what the reconcilers write themselves.
 func declarationChanged() predicate.Predicate {
@@ -155,13 +168,14 @@ func declarationChanged() predicate.Predicate {
 func setupUnikernel(mgr ctrl.Manager, config Config) error {
 	r := &UnikernelReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("unikernel"), Hosts: config.Hosts, Images: config.Images,
-		Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
+		Probes: config.Probes, Namespace: config.Namespace, Now: config.Now, updates: newUpdateClock(clock(config.Now)), Comebacks: flowcontrol.NewBackOff(firstComeback, longestComeback),
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Unikernel{}, builder.WithPredicates(declarationChanged())).
 		Watches(&v1alpha1.AlbatrossInstance{}, handler.EnqueueRequestsFromMapFunc(r.onInstance), builder.WithPredicates(instanceMatters())).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Watches(&v1alpha1.Volume{}, handler.EnqueueRequestsFromMapFunc(r.onVolume), builder.WithPredicates(readinessChanged())).
+		Watches(&v1alpha1.UnikernelImage{}, handler.EnqueueRequestsFromMapFunc(r.onCatalog), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(hostChanges(config.Hosts, r.affected, changePause)).
 		WatchesRawSource(config.Wakeups.source(unikernelKind)).
 		WithOptions(config.options()).
@@ -182,6 +196,11 @@ func (r *UnikernelReconciler) onInstance(ctx context.Context, o client.Object) [
 // onVolume gives the unikernels that refer to a volume.
 func (r *UnikernelReconciler) onVolume(ctx context.Context, o client.Object) []ctrl.Request {
 	return r.list(ctx, nil, client.InNamespace(o.GetNamespace()), client.MatchingFields{byVolume: o.GetName()})
+}
+
+// onCatalog gives the unikernels that refer to an entry of the catalogue.
+func (r *UnikernelReconciler) onCatalog(ctx context.Context, o client.Object) []ctrl.Request {
+	return r.list(ctx, nil, client.MatchingFields{byCatalog: o.GetName()})
 }
 
 func (r *UnikernelReconciler) inNamespace(ctx context.Context, o client.Object) []ctrl.Request {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,9 +30,11 @@ import (
 	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/operator"
+	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/status/statusrules"
 	"mollymawk.dev/operator/internal/testenv"
 )
@@ -59,6 +62,42 @@ type world struct {
 	// stop ends the operator and start begins it anew.
 	stop  func()
 	start func()
+	// ahead is by how much the operator's clock is ahead.
+	ahead atomic.Int64
+	// store is where the operator keeps images.
+	store *images.Store
+}
+
+// now is the operator's clock.
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+
+// later puts the operator's clock forward and has an object looked at.
+func (w *world) later(o client.Object, by time.Duration) {
+	w.Helper()
+	w.ahead.Add(int64(by))
+	w.wake(o)
+}
+
+// wake has an object looked at.
+func (w *world) wake(o client.Object) {
+	w.Helper()
+	annotate(w, o, "example.org/test", strconv.Itoa(rand.Int()))
+}
+
+// annotate sets an annotation, or with an empty value removes it.
+func annotate(w *world, o client.Object, name, value string) {
+	w.Helper()
+	change(w, o, func(o client.Object) {
+		annotations := o.GetAnnotations()
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[name] = value
+		if value == "" {
+			delete(annotations, name)
+		}
+		o.SetAnnotations(annotations)
+	})
 }
 
 // newWorld starts the operator; the instance admits the test's namespace.
@@ -121,15 +160,17 @@ func (w *world) runOperator() {
 func (w *world) addParts(ctx context.Context, mgr ctrl.Manager, imageDir string) {
 	w.Helper()
 	pool := hosts.New(hosts.Options{Log: logr.Discard(), RetryDelay: 50 * time.Millisecond, ProbeTimeout: time.Second})
-	store, err := images.NewStore(imageDir)
+	store, err := images.OpenStore(ctx, imageDir)
 	if err != nil {
 		w.Fatal(err)
 	}
 	wakeups := &controllers.Wakeups{}
-	fetcher := images.NewFetcher(store, images.Options{AllowLoopback: true}, wakeups.Wake)
+	w.store = store
+	fetcher := images.NewFetcher(store, images.Options{Egress: egress.Policy{AllowLoopback: true}, Now: w.now}, wakeups.Wake)
+	prober := probe.New(probe.Options{}, wakeups.Wake)
 	for _, err := range []error{
-		mgr.Add(pool), mgr.Add(fetcher),
-		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: 8}),
+		mgr.Add(pool), mgr.Add(fetcher), mgr.Add(prober),
+		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 8, Now: w.now}),
 	} {
 		if err != nil {
 			w.Fatal(err)

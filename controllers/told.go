@@ -22,6 +22,9 @@ func (p *placement) tell(recorder events.EventRecorder, changes *changeClock) {
 		metrics.DriftRepaired(p.kind, string(p.repair.action))
 		recorder.Eventf(p.object, nil, corev1.EventTypeNormal, reasonDriftRepaired, "Reconcile", "%s", p.repair.message)
 	}
+	for _, n := range p.notes {
+		recorder.Eventf(p.object, nil, n.kind, n.reason, "Reconcile", "%s", n.message)
+	}
 	if p.unchanged || readyNow(p.read) {
 		return
 	}

@@ -32,6 +32,9 @@ type HostPool interface {
 
 // ImageGetter is where the reconcilers get images from.
 type ImageGetter interface {
+	// Resolve says what a source that may change delivers, or images.ErrInProgress;
+	// then key is woken. An answer is no older than notBefore.
+	Resolve(ctx context.Context, key string, source images.Source, notBefore time.Time, patience time.Duration) (images.Resolved, error)
 	// Get gives content at hand, or images.ErrInProgress; then key is woken.
 	Get(ctx context.Context, key string, source images.Source, patience time.Duration) (images.Blob, error)
 	// RetryAfter is when a failed source may be asked again, at the earliest.
@@ -49,6 +52,9 @@ type UnikernelReconciler struct {
 	Recorder events.EventRecorder
 	Hosts    HostPool
 	Images   ImageGetter
+	Probes   Prober
+	// Namespace is where the Secrets of the catalogue's entries are.
+	Namespace string
 	// Comebacks paces how often a unikernel that keeps ending is brought back.
 	Comebacks *flowcontrol.Backoff
 	// Now is the clock; nil means time.Now.
@@ -56,6 +62,7 @@ type UnikernelReconciler struct {
 
 	changes changeClock
 	claims  claims
+	updates *updateClock
 }
 
 // Pauses between attempts to bring back what keeps ending.
@@ -83,6 +90,7 @@ func (r *UnikernelReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 		return cleanUp(ctx, &s.placement, s.deletionSteps())
 	}
 	if apierrors.IsNotFound(err) {
+		r.Probes.Remove(keyOf(unikernelKind, &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: request.Namespace, Name: request.Name}}))
 		return ctrl.Result{}, nil
 	}
 	s := newUnikernelScope(r, &uk)
@@ -98,6 +106,8 @@ type unikernelScope struct {
 
 	// Set by resolve: where it was made, when that is not where it shall be.
 	leaving *place
+	// Set by chooseRevision.
+	inForce inForce
 	// Set by decide, and again after a command.
 	desired  desired
 	observed *albatross.Unikernel
@@ -106,14 +116,16 @@ type unikernelScope struct {
 	image *images.Blob
 
 	// What the status will say, besides what placement has.
-	imageReady *metav1.Condition
-	running    *metav1.Condition
+	imageReady, running, healthy, updateAvailable *metav1.Condition
+	// compared says that the source has told which image it has.
+	compared bool
 }
 
 func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikernelScope {
 	before := uk.DeepCopy()
+	known, _ := findInForce(uk) // chooseRevision says what is wrong
 	return &unikernelScope{
-		UnikernelReconciler: r, uk: uk, before: before,
+		UnikernelReconciler: r, uk: uk, before: before, inForce: known,
 		placement: placement{client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
 	}
 }
@@ -129,7 +141,8 @@ func (s *unikernelScope) statusChanged() bool {
 // run goes through the steps until one ends the reconcile.
 func (s *unikernelScope) run(ctx context.Context) outcome.Outcome {
 	steps := []func(context.Context) outcome.Outcome{
-		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.checkVolumes, s.prepareImage, s.checkLateRefusals, s.act,
+		s.checkPaused, s.resolve, s.connect, s.resolveImage, s.chooseRevision, s.decide, s.checkProgress,
+		s.checkVolumes, s.prepareImage, s.checkLateRefusals, s.act,
 	}
 	if !s.uk.DeletionTimestamp.IsZero() {
 		steps = s.deletionSteps()

@@ -237,9 +237,11 @@ func TestUnikernelCannotRun(t *testing.T) {
 		{"wrong-cpu", v1alpha1.ReasonPolicyExceeded, "CPUids 7 are not allowed by policy",
 			func(uk *v1alpha1.Unikernel) { uk.Spec.CPUIDs = []v1alpha1.CPUID{7} },
 			func(uk *v1alpha1.Unikernel) { uk.Spec.CPUIDs = nil }},
-		{"not-in-this-version", v1alpha1.ReasonNotSupported, "spec.image.oci",
+		{"no-pull-secret", v1alpha1.ReasonSecretNotFound, `Secret "registry" in namespace`,
 			func(uk *v1alpha1.Unikernel) {
-				uk.Spec.Image = &v1alpha1.ImageSource{ContentSource: v1alpha1.ContentSource{OCI: &v1alpha1.OCISource{Reference: "registry.example.org/hello:1"}}}
+				uk.Spec.Image = &v1alpha1.ImageSource{ContentSource: v1alpha1.ContentSource{OCI: &v1alpha1.OCISource{
+					Reference: "registry.example.org/hello:1", PullSecretRef: &v1alpha1.SecretReference{Name: "registry"},
+				}}}
 			},
 			func(uk *v1alpha1.Unikernel) {
 				uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")

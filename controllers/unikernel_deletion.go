@@ -15,6 +15,7 @@ func (s *unikernelScope) checkFinalizer(ctx context.Context) outcome.Outcome {
 // destroyEverywhere ends what runs where it was made, and where it was about to
 // move.
 func (s *unikernelScope) destroyEverywhere(ctx context.Context) outcome.Outcome {
+	s.Probes.Remove(s.key())
 	was, recorded := recordedPlace(s.uk.Status.Instance, s.uk.Status.HostName)
 	if recorded {
 		if end := s.findRecorded(ctx, was); end.Ended() {

@@ -260,14 +260,13 @@ func (d desired) configHash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// desiredUnikernel turns spec into the host's terms. running are the CPUs it
-// runs on, kept while the policy allows them.
-func desiredUnikernel(uk *v1alpha1.Unikernel, path albatross.Path, policy albatross.Policy, running []int64) desired {
-	spec := &uk.Spec
-	d := desired{name: albatross.Name{Path: path, Label: uk.Name}}
+// desiredUnikernel turns a spec and the digest of its image into the host's terms.
+// running are the CPUs it runs on, kept while the policy allows them.
+func desiredUnikernel(spec *v1alpha1.UnikernelSpec, digest string, name albatross.Name, policy albatross.Policy, running []int64) desired {
+	d := desired{name: name, digest: digest}
 	d.kind.Arguments = albatross.Arguments{
 		FailBehaviour: failBehaviour(spec),
-		CPUIDs:        cpuNumbers(spec.CPUIDsFor(uk.Name, cpuIDs(policy.CPUIDs), cpuIDs(running))),
+		CPUIDs:        cpuNumbers(spec.CPUIDsFor(name.Label, cpuIDs(policy.CPUIDs), cpuIDs(running))),
 		Memory:        spec.MemoryMiB(),
 		Argv:          spec.Arguments,
 		NumCPUs:       int64(spec.CPUsOrDefault()),
@@ -280,9 +279,6 @@ func desiredUnikernel(uk *v1alpha1.Unikernel, path albatross.Path, policy albatr
 	}
 	if spec.LinuxBootPartition != "" {
 		d.kind.LinuxBootPartition = &spec.LinuxBootPartition
-	}
-	if spec.Image != nil {
-		d.digest = string(spec.Image.SHA256)
 	}
 	d.addDevices(spec)
 	return d

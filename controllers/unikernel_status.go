@@ -17,10 +17,8 @@ import (
 var unikernelConditions = []string{
 	v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
 	v1alpha1.ConditionHostAvailable, v1alpha1.ConditionImageReady, v1alpha1.ConditionRunning,
+	v1alpha1.ConditionHealthy, v1alpha1.ConditionUpdateAvailable, v1alpha1.ConditionRolledBack,
 }
-
-// maxHistory is how many revisions status keeps.
-const maxHistory = 10
 
 // maxRestartMark is the length that status has room for.
 const maxRestartMark = 64
@@ -44,9 +42,18 @@ func (s *unikernelScope) conclude() {
 		return
 	}
 	st := &s.uk.Status
-	wanted := withDetails(s.verdict, st.Conditions, map[string]*metav1.Condition{
+	details := map[string]*metav1.Condition{
 		v1alpha1.ConditionHostAvailable: s.hostAvailable, v1alpha1.ConditionImageReady: s.imageReady, v1alpha1.ConditionRunning: s.running,
-	})
+	}
+	if s.uk.Spec.Probe != nil {
+		details[v1alpha1.ConditionHealthy] = s.healthy
+	}
+	wanted := withDetails(s.verdict, st.Conditions, details)
+	for _, condition := range []*metav1.Condition{s.updateCondition(), s.rolledBackCondition()} {
+		if condition != nil {
+			wanted = append(wanted, *condition)
+		}
+	}
 	st.ObservedGeneration = s.uk.Generation
 	st.Conditions = status.Merge(st.Conditions, wanted, unikernelConditions, s.uk.Generation, metav1.NewTime(s.now()))
 }
@@ -80,17 +87,13 @@ func (s *unikernelScope) settle() {
 	s.recordFacts()
 	switch d := s.decision; d.reason {
 	case v1alpha1.ReasonSuspended:
+		s.Probes.Remove(s.key())
 		s.verdict = status.Ready(d.reason, d.message)
 		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionFalse, d.reason, d.message))
 	case v1alpha1.ReasonExited:
 		s.verdict = status.Stalled(d.reason, d.message)
-		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionFalse, d.reason, d.message))
 	default:
-		s.verdict = status.Ready(v1alpha1.ReasonSucceeded, d.message)
-		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, d.message))
-		if s.uk.Spec.Image != nil {
-			s.imageReady = new(status.Condition(v1alpha1.ConditionImageReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "fetched and verified"))
-		}
+		s.judge()
 	}
 }
 
@@ -154,26 +157,4 @@ func (s *unikernelScope) recordCommand() {
 	case actionRestart:
 		st.RestartedAt = restartMark(s.uk)
 	}
-}
-
-// recordRevision puts what was deployed at the front of the history, unless it
-// is what stands there.
-func (s *unikernelScope) recordRevision(reason string) {
-	st := &s.uk.Status
-	next := v1alpha1.Revision{
-		Revision: 1, Digest: s.desired.digest, ConfigHash: s.desired.configHash(), Reason: reason,
-		DeployedAt: new(metav1.NewTime(s.now()).Rfc3339Copy()),
-	}
-	if s.uk.Spec.Image != nil {
-		next.Source = s.uk.Spec.Image.URL
-	}
-	if len(st.History) > 0 {
-		last := st.History[0]
-		if last.Digest == next.Digest && last.ConfigHash == next.ConfigHash {
-			return
-		}
-		next.Revision = last.Revision + 1
-	}
-	st.History = append([]v1alpha1.Revision{next}, st.History...)
-	st.History = st.History[:min(len(st.History), maxHistory)]
 }

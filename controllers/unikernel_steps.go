@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,39 +38,6 @@ func (s *unikernelScope) checkPaused(context.Context) outcome.Outcome {
 	return s.paused(s.uk.Status.Conditions)
 }
 
-// checkSupported refuses fields whose feature this version lacks, rather than
-// to act as if they were absent.
-func (s *unikernelScope) checkSupported(context.Context) outcome.Outcome {
-	if field := unsupportedField(s.uk); field != "" {
-		return s.end(status.Stalled(v1alpha1.ReasonNotSupported, field+" is not supported by this version of the operator; remove it, or use a newer version"), outcome.Done())
-	}
-	return outcome.Continue()
-}
-
-func unsupportedField(uk *v1alpha1.Unikernel) string {
-	spec := &uk.Spec
-	switch image := spec.Image; {
-	case image == nil:
-	case image.OCI != nil:
-		return "spec.image.oci"
-	case image.Build != nil:
-		return "spec.image.build"
-	case image.Stored != nil:
-		return "spec.image.stored"
-	case image.Catalog != nil:
-		return "spec.image.catalog"
-	}
-	switch {
-	case spec.Probe != nil:
-		return "spec.probe"
-	case spec.Update != nil:
-		return "spec.update"
-	case uk.Annotations[v1alpha1.AnnotationRollback] != "":
-		return "the annotation " + v1alpha1.AnnotationRollback
-	}
-	return ""
-}
-
 // resolve finds where the unikernel shall be, and whether that is elsewhere than
 // it is.
 func (s *unikernelScope) resolve(ctx context.Context) outcome.Outcome {
@@ -88,15 +54,23 @@ func (s *unikernelScope) resolve(ctx context.Context) outcome.Outcome {
 func (s *unikernelScope) connect(context.Context) outcome.Outcome {
 	end := s.placement.connect(s.uk.Status.ObservedGeneration)
 	if end.Ended() && s.lost() {
+		// A probe would say nothing new, and wait for its time-out each time.
+		s.Probes.Remove(s.key())
 		s.running = new(status.Condition(v1alpha1.ConditionRunning, metav1.ConditionUnknown, s.verdict.Reason, s.verdict.Message))
 	}
 	return end
 }
 
 // decide compares what is declared with what runs.
-func (s *unikernelScope) decide(context.Context) outcome.Outcome {
+func (s *unikernelScope) decide(ctx context.Context) outcome.Outcome {
 	s.observe()
-	s.decision = planUnikernel(s.planInput())
+	s.decision = s.plan()
+	if s.observed == nil {
+		s.Probes.Remove(s.key())
+		if s.deployed() && !s.uk.Spec.Suspended {
+			s.noteEnded(ctx)
+		}
+	}
 	if s.decision.action == actionRefuse {
 		return s.end(status.Stalled(s.decision.reason, s.decision.message), outcome.Done())
 	}
@@ -112,7 +86,7 @@ func (s *unikernelScope) checkVolumes(ctx context.Context) outcome.Outcome {
 	if !s.decision.action.attachesDevices() {
 		return outcome.Continue()
 	}
-	for _, device := range s.uk.Spec.BlockDevices {
+	for _, device := range s.inForce.spec.BlockDevices {
 		if device.VolumeRef == nil {
 			continue
 		}
@@ -121,7 +95,7 @@ func (s *unikernelScope) checkVolumes(ctx context.Context) outcome.Outcome {
 			return outcome.Retry(err)
 		}
 		if problem != "" {
-			return s.end(status.Working(v1alpha1.ReasonWaitingForVolume, problem), outcome.Done())
+			return s.end(status.Working(v1alpha1.ReasonWaitingForVolume, problem), outcome.Wait(waitingInterval))
 		}
 	}
 	return outcome.Continue()
@@ -154,7 +128,16 @@ func (s *unikernelScope) observe() {
 	if u, ok := s.snapshot.Unikernels[s.at.name.String()]; ok {
 		s.observed, running = &u, u.Info.CPUIDs
 	}
-	s.desired = desiredUnikernel(s.uk, s.at.name.Path, s.policy(), running)
+	s.desired = desiredUnikernel(s.inForce.spec, s.inForce.digest, s.at.name, s.policy(), running)
+}
+
+// plan decides what to do; a change that brings back a revision is called so.
+func (s *unikernelScope) plan() decision {
+	d := planUnikernel(s.planInput())
+	if revision := s.inForce.revision; revision != nil && d.action.attachesDevices() && d.reason != v1alpha1.ReasonRestarting {
+		d.reason, d.message = v1alpha1.ReasonRollingBack, fmt.Sprintf("revision %d is being brought back", revision.Revision)
+	}
+	return d
 }
 
 func (s *unikernelScope) planInput() planInput {
@@ -162,7 +145,7 @@ func (s *unikernelScope) planInput() planInput {
 		desired: s.desired, observed: s.observed, owned: s.owned() && s.leaving == nil, deployed: s.deployed(), restartAsked: s.restartAsked(),
 		force:     s.uk.Annotations[v1alpha1.AnnotationForce] == "true",
 		suspended: s.uk.Spec.Suspended, stopped: stoppedOnPurpose(s.uk.Status.Conditions),
-		restartPolicy: s.uk.Spec.RestartPolicyOrDefault(),
+		restartPolicy: s.inForce.spec.RestartPolicyOrDefault(),
 	}
 }
 
@@ -183,54 +166,30 @@ func (s *unikernelScope) deployed() bool {
 
 // prepareImage gets the binary when it is to be sent and checks its devices.
 func (s *unikernelScope) prepareImage(ctx context.Context) outcome.Outcome {
-	source, needed := s.imageSource()
-	if !needed {
+	if s.uk.Spec.Image == nil || !s.decision.action.sendsImage() {
 		return outcome.Continue()
+	}
+	source, problem, err := s.imageSource(ctx)
+	if err != nil {
+		return outcome.Retry(err)
+	}
+	if !problem.IsZero() {
+		return s.imageEnd(problem, outcome.Wait(waitingInterval))
 	}
 	blob, err := s.Images.Get(ctx, s.key(), source, imagePatience)
 	if err == nil {
 		var image solo5.Image
-		if image, err = blob.Manifest(); err == nil {
+		if image, err = blob.Manifest(ctx); err == nil {
 			err = fits(image, s.desired.kind.Arguments)
 		}
 	}
 	if err != nil {
-		return s.imageProblem(source, err)
+		problem, end := imageVerdict(err, s.Images.RetryAfter(source))
+		return s.imageEnd(problem, end)
 	}
 	s.image = &blob
 	s.imageReady = new(status.Condition(v1alpha1.ConditionImageReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "fetched and verified"))
 	return outcome.Continue()
-}
-
-func (s *unikernelScope) imageSource() (source images.Source, needed bool) {
-	image := s.uk.Spec.Image
-	if image == nil || !s.decision.action.sendsImage() {
-		return images.Source{}, false
-	}
-	return images.Source{URL: image.URL, SHA256: string(image.SHA256)}, true
-}
-
-func (s *unikernelScope) imageProblem(source images.Source, err error) outcome.Outcome {
-	verdict, end := imageVerdict(err, s.Images.RetryAfter(source))
-	s.imageReady = new(status.Condition(v1alpha1.ConditionImageReady, metav1.ConditionFalse, verdict.Reason, verdict.Message))
-	return s.end(verdict, end)
-}
-
-// imageVerdict says what an error of getting an image means for the object.
-func imageVerdict(err error, retryAfter time.Duration) (status.Verdict, outcome.Outcome) {
-	if errors.Is(err, images.ErrInProgress) {
-		return status.Working(v1alpha1.ReasonFetching, "the image is being fetched"), outcome.Done()
-	}
-	for kind, reason := range map[error]string{
-		images.ErrNotFound: v1alpha1.ReasonImageNotFound, images.ErrForbidden: v1alpha1.ReasonImageForbidden,
-		images.ErrDigestMismatch: v1alpha1.ReasonDigestMismatch, images.ErrTooLarge: v1alpha1.ReasonContentTooLarge,
-		images.ErrInvalid: v1alpha1.ReasonImageInvalid,
-	} {
-		if errors.Is(err, kind) {
-			return status.Stalled(reason, err.Error()), outcome.Wait(stalledInterval)
-		}
-	}
-	return status.Working(v1alpha1.ReasonImageFetchFailed, err.Error()), outcome.Wait(retryAfter + time.Second)
 }
 
 // fits compares the manifest with the declared devices, as the host would, and
@@ -316,11 +275,14 @@ func (s *unikernelScope) act(ctx context.Context) outcome.Outcome {
 		return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Retry(err))
 	}
 	s.observe()
-	s.decision = planUnikernel(s.planInput())
+	s.decision = s.plan()
 	if s.decision.action == actionNone {
 		return s.settleOwned(ctx)
 	}
 	// It ended at once, or somebody else interfered: the next pass goes on.
+	if s.observed == nil && !s.uk.Spec.Suspended {
+		s.noteEnded(ctx)
+	}
 	return s.end(status.Working(s.decision.reason, s.decision.message), outcome.Wait(time.Second))
 }
 
@@ -403,19 +365,46 @@ func (s *unikernelScope) carryOut(ctx context.Context) error {
 
 // send streams the image from the store to the host.
 func (s *unikernelScope) send(ctx context.Context) error {
-	var image albatross.Image
-	if s.image != nil {
-		f, err := s.image.Open()
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		image = albatross.Image{Reader: f, Size: s.image.Size}
+	image, closeImage, err := s.openImage(ctx)
+	if err != nil {
+		return err
 	}
+	defer closeImage()
 	create := s.host.Client().Create
 	if s.decision.action == actionReplace {
 		create = s.host.Client().ForceCreate
 	}
-	_, err := create(ctx, s.scope, s.uk.Name, s.desired.kind, image)
+	_, err = create(ctx, s.scope, s.uk.Name, s.desired.kind, image)
 	return err
+}
+
+// openImage opens what is to be sent, compressed when the instance asks for it.
+// Type bhyve has nothing.
+func (s *unikernelScope) openImage(ctx context.Context) (image albatross.Image, closeImage func(), err error) {
+	if s.image == nil {
+		return albatross.Image{}, func() {}, nil
+	}
+	size := s.image.Size
+	if s.instance.Spec.CompressImages {
+		content, err := s.image.Open(ctx)
+		if err != nil {
+			return albatross.Image{}, nil, err
+		}
+		defer content.Close()
+		if size, err = compressedSize(content); err != nil {
+			return albatross.Image{}, nil, err
+		}
+	}
+	content, err := s.image.Open(ctx)
+	if err != nil {
+		return albatross.Image{}, nil, err
+	}
+	if !s.instance.Spec.CompressImages {
+		return albatross.Image{Reader: content, Size: size}, func() { content.Close() }, nil
+	}
+	packed := compressed(content)
+	return albatross.Image{Reader: packed, Size: size, Compressed: true}, func() {
+		packed.Close()
+		content.Close()
+	}, nil
 }

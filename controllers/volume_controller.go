@@ -45,7 +45,7 @@ type VolumeReconciler struct {
 
 func setupVolume(mgr ctrl.Manager, config Config) error {
 	r := &VolumeReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("volume"), Hosts: config.Hosts, Images: config.Images,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("volume"), Now: config.Now, Hosts: config.Hosts, Images: config.Images,
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Volume{}, builder.WithPredicates(declarationChanged())).
@@ -136,7 +136,7 @@ func (s *volumeScope) statusChanged() bool {
 // run goes through the steps until one ends the reconcile.
 func (s *volumeScope) run(ctx context.Context) outcome.Outcome {
 	steps := []func(context.Context) outcome.Outcome{
-		s.checkPaused, s.checkSupported, s.resolve, s.connect, s.decide, s.act,
+		s.checkPaused, s.resolve, s.connect, s.decide, s.act,
 	}
 	if !s.volume.DeletionTimestamp.IsZero() {
 		steps = s.deletionSteps()

@@ -162,11 +162,18 @@ func TestVolumeSources(t *testing.T) {
 	missing.Spec.Source.SHA256 = v1alpha1.SHA256(strings.Repeat("1", 64))
 	w.create(missing)
 	w.untilReason(missing, metav1.ConditionFalse, v1alpha1.ReasonImageNotFound)
+	registry := newRegistry(t)
+	registry.push(t, "data", "1", []byte("from a registry"))
 	oci := w.newVolume("oci", 1)
-	oci.Spec.Source = &v1alpha1.VolumeSource{ContentSource: v1alpha1.ContentSource{OCI: &v1alpha1.OCISource{Reference: "registry.example.org/data:1"}}}
+	oci.Spec.Source = &v1alpha1.VolumeSource{ContentSource: registry.source("data", "1")}
 	w.create(oci)
-	w.untilReason(oci, metav1.ConditionFalse, v1alpha1.ReasonNotSupported)
-	for _, v := range []*v1alpha1.Volume{large, missing, oci} {
+	w.untilReady(oci)
+	w.holds(oci, []byte("from a registry"))
+	nowhere := w.newVolume("nowhere", 1)
+	nowhere.Spec.Source = &v1alpha1.VolumeSource{ContentSource: registry.source("data", "2")}
+	w.create(nowhere)
+	w.untilReason(nowhere, metav1.ConditionFalse, v1alpha1.ReasonImageNotFound)
+	for _, v := range []*v1alpha1.Volume{large, missing, oci, nowhere} {
 		w.delete(v)
 		w.untilGone(v)
 	}

@@ -19,26 +19,6 @@ func (s *volumeScope) checkPaused(context.Context) outcome.Outcome {
 	return s.paused(s.volume.Status.Conditions)
 }
 
-// checkSupported refuses fields whose feature this version lacks, rather than
-// to act as if they were absent.
-func (s *volumeScope) checkSupported(context.Context) outcome.Outcome {
-	source := s.volume.Spec.Source
-	field := ""
-	switch {
-	case source == nil:
-	case source.OCI != nil:
-		field = "spec.source.oci"
-	case source.Build != nil:
-		field = "spec.source.build"
-	case source.Stored != nil:
-		field = "spec.source.stored"
-	}
-	if field == "" {
-		return outcome.Continue()
-	}
-	return s.end(status.Stalled(v1alpha1.ReasonNotSupported, field+" is not supported by this version of the operator; remove it, or use a newer version"), outcome.Done())
-}
-
 func (s *volumeScope) resolve(ctx context.Context) outcome.Outcome {
 	return s.placement.resolve(ctx, s.volume.Spec.InstanceRef.Name)
 }
@@ -162,17 +142,15 @@ func (d *dataFinder) Write(p []byte) (int, error) {
 
 // populate writes the content of the source, once.
 func (s *volumeScope) populate(ctx context.Context) outcome.Outcome {
-	source := images.Source{URL: s.volume.Spec.Source.URL, SHA256: string(s.volume.Spec.Source.SHA256)}
-	blob, err := s.Images.Get(ctx, s.key(), source, imagePatience)
-	if err != nil {
-		verdict, end := imageVerdict(err, s.Images.RetryAfter(source))
-		return s.notPopulated(verdict, end)
+	blob, end := s.content(ctx)
+	if end.Ended() {
+		return end
 	}
 	if source := s.volume.Spec.Source; !source.Compressed && blob.Size > s.observed.Size<<20 {
 		return s.notPopulated(status.Stalled(v1alpha1.ReasonContentTooLarge,
 			fmt.Sprintf("the content has %d bytes, the volume %d MiB", blob.Size, s.observed.Size)), outcome.Done())
 	}
-	end := s.command(ctx, actionPopulate, func(ctx context.Context) error { return s.send(ctx, blob) })
+	end = s.command(ctx, actionPopulate, func(ctx context.Context) error { return s.send(ctx, blob) })
 	if end.Ended() {
 		return end
 	}
@@ -182,8 +160,30 @@ func (s *volumeScope) populate(ctx context.Context) outcome.Outcome {
 	return s.settle(ctx)
 }
 
+// content gets what the volume is to be filled with. A source that may change is
+// asked what it has; it is asked once, since a volume is filled once.
+func (s *volumeScope) content(ctx context.Context) (images.Blob, outcome.Outcome) {
+	source, problem, err := fetchable(ctx, s.Live, s.volume.Namespace, &s.volume.Spec.Source.ContentSource)
+	switch {
+	case err != nil:
+		return images.Blob{}, outcome.Retry(err)
+	case !problem.IsZero():
+		return images.Blob{}, s.notPopulated(problem, outcome.Wait(waitingInterval))
+	}
+	resolved, err := s.Images.Resolve(ctx, s.key(), source, s.volume.CreationTimestamp.Time, imagePatience)
+	if err == nil {
+		source = resolved.Source
+		var blob images.Blob
+		if blob, err = s.Images.Get(ctx, s.key(), source, imagePatience); err == nil {
+			return blob, outcome.Continue()
+		}
+	}
+	verdict, end := imageVerdict(err, s.Images.RetryAfter(source))
+	return images.Blob{}, s.notPopulated(verdict, end)
+}
+
 func (s *volumeScope) send(ctx context.Context, blob images.Blob) error {
-	f, err := blob.Open()
+	f, err := blob.Open(ctx)
 	if err != nil {
 		return err
 	}

@@ -42,10 +42,10 @@ func Read(r io.ReaderAt, size int64) (Image, error) {
 		return Image{}, err
 	}
 	if found.abi == nil {
-		return Image{}, ErrNoABI
+		return Image{}, fmt.Errorf("%w (it is %s)", ErrNoABI, f.kind())
 	}
 	if found.manifest == nil {
-		return Image{}, ErrNoManifest
+		return Image{}, fmt.Errorf("%w (it is %s)", ErrNoManifest, f.kind())
 	}
 	var image Image
 	if err := image.readABI(found.abi); err != nil {
@@ -64,6 +64,8 @@ type file struct {
 	header elfHeader
 	// budget is how many bytes of notes may still be read.
 	budget uint64
+	// interpreted says that an operating system has to load it.
+	interpreted bool
 }
 
 // elfHeader is the header of an ELF64 file as it is on disk.
@@ -96,8 +98,14 @@ const (
 	programSize = 56
 	sectionSize = 64
 
-	segmentNote = 4
-	sectionNote = 7
+	segmentInterpreter = 3
+	segmentNote        = 4
+	sectionNote        = 7
+
+	typeRelocatable = 1
+	typeExecutable  = 2
+	typeShared      = 3
+	typeCore        = 4
 )
 
 // read gives n bytes at offset or says that the file is too short.
@@ -116,12 +124,12 @@ func (f *file) readHeader() error {
 	if f.size < 4 {
 		return fmt.Errorf("%w: it has only %d bytes", ErrNotELF, f.size)
 	}
-	magic, err := f.read(0, 4, "magic number")
+	begin, err := f.read(0, min(f.size, beginSize), "magic number")
 	if err != nil {
 		return err
 	}
-	if string(magic) != "\x7fELF" {
-		return fmt.Errorf("%w: it begins with %q%s", ErrNotELF, magic, hint(magic))
+	if magic := begin[:4]; string(magic) != "\x7fELF" {
+		return fmt.Errorf("%w: it begins with %q%s", ErrNotELF, magic, hint(begin))
 	}
 	raw, err := f.read(0, headerSize, "ELF header")
 	if err != nil {
@@ -133,17 +141,62 @@ func (f *file) readHeader() error {
 	return decode(raw, &f.header)
 }
 
-// hint helps with the mistakes that are made most.
-func hint(magic []byte) string {
+// kind says what an ELF file without the notes is.
+func (f *file) kind() string {
 	switch {
-	case magic[0] == 0x1f && magic[1] == 0x8b:
-		return " (gzip; unpack it first)"
-	case magic[0] == 0x78 && (uint(magic[0])<<8|uint(magic[1]))%31 == 0:
+	case f.interpreted:
+		return "a program for an operating system"
+	case f.header.Type == typeRelocatable:
+		return "an object file, which has to be linked"
+	case f.header.Type == typeExecutable:
+		return "a program"
+	case f.header.Type == typeShared:
+		return "a shared library or a program that can be anywhere in memory"
+	case f.header.Type == typeCore:
+		return "a core dump"
+	}
+	return fmt.Sprintf("of type %d", f.header.Type)
+}
+
+// beginSize is how much of a file is looked at to say what else it is.
+const beginSize = 512
+
+// signatures are what files begin with that are taken for images by mistake.
+var signatures = []struct {
+	at    int
+	bytes string
+	what  string
+}{
+	{0, "\x1f\x8b", "gzip; unpack it first"},
+	{0, "\xfd7zXZ", "xz; unpack it first"},
+	{0, "\x28\xb5\x2f\xfd", "zstd; unpack it first"},
+	{0, "BZh", "bzip2; unpack it first"},
+	{0, "PK", "a zip archive"},
+	{257, "ustar", "a tar archive"},
+	{0, "#!", "a script"},
+	{0, "MZ", "a program for Windows"},
+	{0, "\xcf\xfa\xed\xfe", "a program for macOS"},
+	{0, "QFI\xfb", "a disk image of QEMU"},
+	{0, "-----BEGIN ", "a key or certificate"},
+	{0, "version https://git-lfs", "a pointer of Git LFS; fetch what it points to"},
+	{510, "\x55\xaa", "a disk image"},
+}
+
+// hint helps with the mistakes that are made most.
+func hint(begin []byte) string {
+	for _, s := range signatures {
+		if len(begin) >= s.at && bytes.HasPrefix(begin[s.at:], []byte(s.bytes)) {
+			return " (" + s.what + ")"
+		}
+	}
+	text := bytes.ToLower(bytes.TrimSpace(begin))
+	switch {
+	case begin[0] == 0x78 && (uint(begin[0])<<8|uint(begin[1]))%31 == 0:
 		return " (a zlib stream; is it marked as compressed?)"
-	case bytes.HasPrefix(magic, []byte("PK")):
-		return " (a zip archive)"
-	case bytes.EqualFold(magic, []byte("<!do")) || bytes.EqualFold(magic, []byte("<htm")):
+	case bytes.HasPrefix(text, []byte("<!doctype html")), bytes.HasPrefix(text, []byte("<html")):
 		return " (a web page; is the address right?)"
+	case bytes.HasPrefix(text, []byte("<?xml")), bytes.HasPrefix(text, []byte("{")):
+		return " (a text for programs; is the address right?)"
 	}
 	return ""
 }
@@ -181,6 +234,7 @@ func (f *file) segmentNotes(found *notes) error {
 		if err := f.readInto(f.header.PhOff+i*programSize, programSize, "segment header", &p); err != nil {
 			return err
 		}
+		f.interpreted = f.interpreted || p.Type == segmentInterpreter
 		if p.Type == segmentNote {
 			if err := f.notesAt(p.Offset, p.FileSz, found); err != nil {
 				return err

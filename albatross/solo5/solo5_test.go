@@ -100,6 +100,19 @@ func assemble(segments, sections [][]byte) []byte {
 	return append(out, body...)
 }
 
+// ofType is an ELF file without notes.
+func ofType(elfType uint16) []byte {
+	file := assemble(nil, nil)
+	binary.LittleEndian.PutUint16(file[16:], elfType)
+	return file
+}
+
+// interpreted has the first segment name a program that loads the file.
+func interpreted(file []byte) []byte {
+	file[64] = 3
+	return file
+}
+
 func TestBuildAndRead(t *testing.T) {
 	var many []solo5.Device
 	for i := range solo5.MaxDevices {
@@ -176,11 +189,31 @@ func TestDamaged(t *testing.T) {
 		{"gzip", []byte{0x1f, 0x8b, 8, 0, 0}, "gzip"},
 		{"zlib", []byte{0x78, 0x9c, 8, 0, 0}, "zlib"},
 		{"zip", []byte("PK\x03\x04...."), "zip archive"},
+		{"xz", []byte("\xfd7zXZ\x00"), "xz; unpack"},
+		{"zstd", []byte("\x28\xb5\x2f\xfd\x00"), "zstd; unpack"},
+		{"bzip2", []byte("BZh91AY"), "bzip2; unpack"},
+		{"tar", append(make([]byte, 257), "ustar\x0000"...), "tar archive"},
+		{"a script", []byte("#!/bin/sh\n"), `begins with "#!/b" (a script)`},
+		{"a program for Windows", []byte("MZ\x90\x00"), "Windows"},
+		{"a program for macOS", []byte("\xcf\xfa\xed\xfe"), "macOS"},
+		{"qcow2", []byte("QFI\xfb"), "QEMU"},
+		{"a disk", append(make([]byte, 510), 0x55, 0xaa), "a disk image)"},
+		{"a certificate", []byte("-----BEGIN CERTIFICATE-----"), "key or certificate"},
+		{"Git LFS", []byte("version https://git-lfs.github.com/spec/v1\n"), "Git LFS"},
 		{"a web page", []byte("<!DOCTYPE html>"), "web page"},
+		{"a web page without its type", []byte("\n\n <HTML>"), "web page"},
+		{"XML", []byte("<?xml version='1.0'?>"), "a text for programs"},
+		{"JSON", []byte(`{"errors":[]}`), "a text for programs"},
+		{"zeros", make([]byte, 1000), `begins with "\x00\x00\x00\x00"`},
 		{"a short header", good[:40], "beyond the end"},
 		{"32 bits", change(4, 1), "class 1"},
 		{"big-endian", change(5, 2), "byte order 2"},
-		{"no notes", assemble(nil, nil), solo5.ErrNoABI.Error()},
+		{"no notes", ofType(2), solo5.ErrNoABI.Error() + " (it is a program)"},
+		{"a program of the system", interpreted(assemble([][]byte{{}}, nil)), solo5.ErrNoABI.Error() + " (it is a program for an operating system)"},
+		{"an object file", ofType(1), "an object file"},
+		{"a shared library", ofType(3), "a shared library"},
+		{"a core dump", ofType(4), "a core dump"},
+		{"an odd type", ofType(0xff01), "of type 65281"},
 		{"no manifest", change(manifest-12, 'X'), solo5.ErrNoManifest.Error()},
 		{"segment headers beyond the end", change(32, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), "beyond the end"},
 		{"too many segments", change(56, 0xff, 0xff), "65535 segments"},

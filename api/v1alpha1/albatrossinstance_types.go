@@ -35,6 +35,11 @@ type AlbatrossInstanceSpec struct {
 	// +optional
 	Unschedulable bool `json:"unschedulable,omitempty"`
 
+	// compressImages has images compressed on their way to the host, which saves time on a link slower than about 500 Mbit/s.
+	// Default: false.
+	// +optional
+	CompressImages bool `json:"compressImages,omitempty"`
+
 	// pollInterval is the time between two looks at the host, from 1s to 1h.
 	// A unikernel that vanished is noticed after this time at most; after a command of its own the operator looks at once.
 	// Default: 30s.

@@ -12,6 +12,9 @@ const (
 	AnnotationForce = "mollymawk.dev/force"
 	// AnnotationPaused with the value "true" makes the operator leave the object, and what it stands for on the host, alone.
 	AnnotationPaused = "mollymawk.dev/paused"
+	// AnnotationUpdateTo with the SHA-256 of the image in status.availableImage, or its first digits (12 at least), takes that
+	// image up at once.
+	AnnotationUpdateTo = "mollymawk.dev/updateTo"
 	// AnnotationRollback with the number of a revision in status.history brings that image and configuration back and keeps it
 	// until the annotation is removed.
 	AnnotationRollback = "mollymawk.dev/rollback"

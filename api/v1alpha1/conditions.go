@@ -34,6 +34,14 @@ const (
 	ConditionImageReady = "ImageReady"
 	// ConditionRunning is True while the host reports the unikernel as running. Unikernel.
 	ConditionRunning = "Running"
+	// ConditionHealthy is True while the probe succeeds; present when spec.probe is set. It is part of Ready. Unikernel.
+	ConditionHealthy = "Healthy"
+	// ConditionUpdateAvailable is True when the source delivers a newer image than the one in use; present for sources that may
+	// change. Unknown: the source could not be asked lately. Unikernel.
+	ConditionUpdateAvailable = "UpdateAvailable"
+	// ConditionRolledBack is True, and present only, while an earlier revision runs instead of what spec declares: after a change
+	// that did not become healthy, or as the annotation mollymawk.dev/rollback asks. Unikernel.
+	ConditionRolledBack = "RolledBack"
 	// ConditionProvisioned is True when the volume exists on the host in the declared size. Volume.
 	ConditionProvisioned = "Provisioned"
 	// ConditionPopulated is True when the volume was filled from its source, or has none. Volume.
@@ -65,6 +73,8 @@ const (
 const (
 	// ReasonProgressing is set when work is going on that has no reason of its own, and before the first look at the host.
 	ReasonProgressing = "Progressing"
+	// ReasonResolving is set while the source is asked what a tag, the latest build or a catalogue entry stands for.
+	ReasonResolving = "Resolving"
 	// ReasonFetching is set while an image or the content of a volume is being fetched.
 	ReasonFetching = "Fetching"
 	// ReasonCreating is set while the unikernel or volume is being made on the host.
@@ -80,6 +90,16 @@ const (
 	ReasonStopping = "Stopping"
 	// ReasonMoving is set while the unikernel is being moved to another instance.
 	ReasonMoving = "Moving"
+	// ReasonRollingBack is set while an earlier revision is being brought back.
+	ReasonRollingBack = "RollingBack"
+	// ReasonProbing is set until the probe of a unikernel that was just started succeeds.
+	ReasonProbing = "Probing"
+	// ReasonUnhealthy is set when the probe of a running unikernel fails; the message says how. The operator goes on probing. See
+	// the unikernel's console.
+	ReasonUnhealthy = "Unhealthy"
+	// ReasonUpdateAvailable is set on UpdateAvailable when it is True. Take the image up with the annotation
+	// mollymawk.dev/updateTo, or set the update policy Automatic.
+	ReasonUpdateAvailable = "UpdateAvailable"
 	// ReasonPopulating is set while a volume is being filled from its source.
 	ReasonPopulating = "Populating"
 	// ReasonDeleting is set while the object is being deleted.
@@ -104,6 +124,10 @@ const (
 	// ReasonImageFetchFailed is set when fetching failed in a way that may pass, such as a server that does not answer. The
 	// operator tries again with growing pauses.
 	ReasonImageFetchFailed = "ImageFetchFailed"
+	// ReasonCatalogEntryNotFound is set when the UnikernelImage of image.catalog does not exist. Create it, or mend the name.
+	ReasonCatalogEntryNotFound = "CatalogEntryNotFound"
+	// ReasonSecretNotFound is set when a Secret that the source needs, or a key in it, does not exist. Create it, or mend the name.
+	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonUnschedulable is set when the instance takes no new unikernels and volumes. Set spec.unschedulable of the instance to
 	// false, or choose another instance.
 	ReasonUnschedulable = "Unschedulable"
@@ -167,9 +191,16 @@ const (
 	ReasonExited = "Exited"
 	// ReasonRefused is set when the host refused the command for good; the message has the host's text. Change what is declared.
 	ReasonRefused = "Refused"
-	// ReasonNotSupported is set when spec uses a field whose feature is not in this version of the operator; the message names the
-	// field. Remove the field, or use a newer version.
-	ReasonNotSupported = "NotSupported"
+	// ReasonRolledBack is set when a change did not become healthy in time and the last good revision was brought back. It is not
+	// tried again before the declaration changes or a newer image appears. With the annotation mollymawk.dev/rollback the object
+	// is ready with this reason. See the message and status.rollback.
+	ReasonRolledBack = "RolledBack"
+	// ReasonProgressDeadlineExceeded is set when a unikernel did not become healthy in time and there is no good revision to bring
+	// back. The operator goes on probing. See the unikernel's console, and mend the image, the configuration or the probe.
+	ReasonProgressDeadlineExceeded = "ProgressDeadlineExceeded"
+	// ReasonRevisionNotFound is set when the annotation mollymawk.dev/rollback names no revision of status.history that can be
+	// brought back. Mend or remove the annotation.
+	ReasonRevisionNotFound = "RevisionNotFound"
 )
 
 // GetConditions gives the conditions of the object's status.

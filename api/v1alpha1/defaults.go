@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -20,8 +21,22 @@ const (
 	DefaultCPUs int32 = 1
 	// DefaultStartupPriority is the startup priority that hosts take when none is sent.
 	DefaultStartupPriority int32 = 50
+	// DefaultUpdateInterval is the time between two looks for a new image.
+	DefaultUpdateInterval = time.Hour
+	// DefaultProgressDeadline is how long a changed unikernel may take until its probe succeeds.
+	DefaultProgressDeadline = time.Minute
 	// DefaultBuildServer is the build server of a BuildSource.
 	DefaultBuildServer = "https://builds.robur.coop"
+	// DefaultProbePeriod is the time between two probes.
+	DefaultProbePeriod = 10 * time.Second
+	// DefaultProbeTimeout is how long one probe may take.
+	DefaultProbeTimeout = 5 * time.Second
+	// DefaultSuccessThreshold is how many probes in a row must succeed.
+	DefaultSuccessThreshold int32 = 1
+	// DefaultFailureThreshold is how many probes in a row must fail.
+	DefaultFailureThreshold int32 = 3
+	// DefaultDNSPort is the port of a name server.
+	DefaultDNSPort int32 = 53
 )
 
 const bytesPerMiB = 1 << 20
@@ -119,4 +134,96 @@ func (s *UnikernelSpec) CPUIDsFor(name string, allowed, running []CPUID) []CPUID
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(name))
 	return []CPUID{sorted[int(h.Sum32()%uint32(len(sorted)))]} //nolint:gosec // a list of CPUs is short
+}
+
+// PolicyOrDefault says who takes up a new image.
+func (u *UpdateStrategy) PolicyOrDefault() UpdatePolicy {
+	if u == nil || u.Policy == "" {
+		return UpdateManual
+	}
+	return u.Policy
+}
+
+// IntervalOrDefault gives the time between two looks for a new image.
+func (u *UpdateStrategy) IntervalOrDefault() time.Duration {
+	if u == nil || u.Interval == nil {
+		return DefaultUpdateInterval
+	}
+	return u.Interval.Duration
+}
+
+// ProgressDeadlineOrDefault gives how long a changed unikernel may take until its probe succeeds.
+func (u *UpdateStrategy) ProgressDeadlineOrDefault() time.Duration {
+	if u == nil || u.ProgressDeadline == nil {
+		return DefaultProgressDeadline
+	}
+	return u.ProgressDeadline.Duration
+}
+
+// ServerOrDefault gives the address of the build server.
+func (b *BuildSource) ServerOrDefault() string {
+	if b.Server == "" {
+		return DefaultBuildServer
+	}
+	return b.Server
+}
+
+// HasDigest tells whether the reference names one artifact for ever.
+func (o *OCISource) HasDigest() bool { return strings.Contains(o.Reference, "@") }
+
+// ArgumentFor gives the argument that passes a value on.
+func (v *ImageVariable) ArgumentFor(value string) string {
+	template := v.Argument
+	if template == "" {
+		template = "--" + strings.ToLower(v.Name) + "={value}"
+	}
+	return strings.ReplaceAll(template, "{value}", value)
+}
+
+// PeriodOrDefault gives the time between two probes.
+func (p *Probe) PeriodOrDefault() time.Duration {
+	if p.Period == nil {
+		return DefaultProbePeriod
+	}
+	return p.Period.Duration
+}
+
+// TimeoutOrDefault gives how long one probe may take.
+func (p *Probe) TimeoutOrDefault() time.Duration {
+	if p.Timeout == nil {
+		return DefaultProbeTimeout
+	}
+	return p.Timeout.Duration
+}
+
+// SuccessThresholdOrDefault gives how many probes in a row must succeed.
+func (p *Probe) SuccessThresholdOrDefault() int32 {
+	if p.SuccessThreshold == 0 {
+		return DefaultSuccessThreshold
+	}
+	return p.SuccessThreshold
+}
+
+// FailureThresholdOrDefault gives how many probes in a row must fail.
+func (p *Probe) FailureThresholdOrDefault() int32 {
+	if p.FailureThreshold == 0 {
+		return DefaultFailureThreshold
+	}
+	return p.FailureThreshold
+}
+
+// PortOrDefault gives the port of the name server.
+func (p *DNSProbe) PortOrDefault() int32 {
+	if p.Port == 0 {
+		return DefaultDNSPort
+	}
+	return p.Port
+}
+
+// RecordTypeOrDefault gives the type of the records that are asked for.
+func (p *DNSProbe) RecordTypeOrDefault() DNSRecordType {
+	if p.RecordType == "" {
+		return DNSRecordA
+	}
+	return p.RecordType
 }

@@ -18,6 +18,10 @@ func TestDefaults(t *testing.T) {
 	empty, memory := v1alpha1.UnikernelSpec{}, resource.MustParse("1.5Gi")
 	full := v1alpha1.UnikernelSpec{Type: v1alpha1.UnikernelTypeBhyve, Memory: &memory, CPUs: 4,
 		RestartPolicy: &v1alpha1.RestartPolicy{Type: v1alpha1.RestartNever}}
+	probe, dns := v1alpha1.Probe{}, v1alpha1.DNSProbe{}
+	fullProbe := v1alpha1.Probe{Period: &metav1.Duration{Duration: time.Minute}, Timeout: &metav1.Duration{Duration: time.Second},
+		SuccessThreshold: 2, FailureThreshold: 5}
+	fullDNS := v1alpha1.DNSProbe{Port: 5353, RecordType: v1alpha1.DNSRecordAAAA}
 	for _, c := range []struct {
 		what      string
 		got, want any
@@ -34,6 +38,18 @@ func TestDefaults(t *testing.T) {
 		{"cpus said", full.CPUsOrDefault(), int32(4)},
 		{"restart", empty.RestartPolicyOrDefault(), v1alpha1.RestartAlways},
 		{"restart said", full.RestartPolicyOrDefault(), v1alpha1.RestartNever},
+		{"period", probe.PeriodOrDefault(), 10 * time.Second},
+		{"period said", fullProbe.PeriodOrDefault(), time.Minute},
+		{"timeout", probe.TimeoutOrDefault(), 5 * time.Second},
+		{"timeout said", fullProbe.TimeoutOrDefault(), time.Second},
+		{"successes", probe.SuccessThresholdOrDefault(), int32(1)},
+		{"successes said", fullProbe.SuccessThresholdOrDefault(), int32(2)},
+		{"failures", probe.FailureThresholdOrDefault(), int32(3)},
+		{"failures said", fullProbe.FailureThresholdOrDefault(), int32(5)},
+		{"name server's port", dns.PortOrDefault(), int32(53)},
+		{"name server's port said", fullDNS.PortOrDefault(), int32(5353)},
+		{"record", dns.RecordTypeOrDefault(), v1alpha1.DNSRecordA},
+		{"record said", fullDNS.RecordTypeOrDefault(), v1alpha1.DNSRecordAAAA},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %v, want %v", c.what, c.got, c.want)

@@ -37,6 +37,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Unikernel{}, &UnikernelList{},
 		&Volume{}, &VolumeList{},
 		&User{}, &UserList{},
+		&UnikernelImage{}, &UnikernelImageList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -7,7 +7,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:validation:XValidation:rule="has(self.http) || has(self.tcp) || has(self.dns)",message="at least one of http, tcp and dns must be set"
 // +kubebuilder:validation:XValidation:rule="(has(self.timeout) && !self.timeout.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')) || (has(self.period) && !self.period.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')) || duration(has(self.timeout) ? self.timeout : '5s') <= duration(has(self.period) ? self.period : '10s')",message="timeout must not be longer than period"
 type Probe struct {
-	// http asks a web address.
+	// http asks a web address with GET and follows up to five redirects on the same host.
 	// +optional
 	HTTP *HTTPProbe `json:"http,omitempty"`
 
@@ -20,6 +20,7 @@ type Probe struct {
 	DNS *DNSProbe `json:"dns,omitempty"`
 
 	// period is the time between two probes, from 1s to 1h.
+	// Within one period after a start, failures do not count and are followed by the next probe sooner.
 	// Default: 10s.
 	// +optional
 	// +kubebuilder:validation:Type=string
@@ -53,6 +54,7 @@ type Probe struct {
 // HTTPProbe asks a web address with GET and follows redirects.
 type HTTPProbe struct {
 	// url is the http or https address, without credentials.
+	// The certificate of an https address must be one that the operator's system trusts.
 	// Example: http://10.0.0.2/healthz
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -61,6 +63,7 @@ type HTTPProbe struct {
 	URL string `json:"url"`
 
 	// expectedStatuses are the HTTP status codes that count as success, each 100 to 599.
+	// A redirect that is among them is not followed.
 	// Default: 200 to 299.
 	// +optional
 	// +listType=set

@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // UnikernelType is the kind of virtual machine.
@@ -254,12 +255,27 @@ type UnikernelStatus struct {
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready, Reconciling, Stalled, HostAvailable, ImageReady and Running.
+	// conditions are Ready, Reconciling, Stalled, HostAvailable, ImageReady, Running, Healthy, UpdateAvailable and RolledBack.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// image is what a source that may change (a tag, the latest build, a catalogue entry) was found to be and is taken for, until an update is taken up.
+	// Absent for url and stored, which say themselves what they are.
+	// +optional
+	Image *ResolvedImage `json:"image,omitempty"`
+
+	// availableImage is what the source delivers now, when that is not image.
+	// The annotation mollymawk.dev/updateTo with its digest, or update policy Automatic, takes it up.
+	// +optional
+	AvailableImage *ResolvedImage `json:"availableImage,omitempty"`
+
+	// rollback says that an earlier revision was brought back because a change did not become healthy in time.
+	// It is lifted by a change of the declaration or a newer image.
+	// +optional
+	Rollback *RollbackStatus `json:"rollback,omitempty"`
 
 	// instance is the AlbatrossInstance on which the unikernel was created.
 	// It differs from spec.instanceRef during a move.
@@ -390,6 +406,11 @@ type Revision struct {
 	// +kubebuilder:validation:MaxLength=2048
 	Source string `json:"source,omitempty"`
 
+	// version is what the source calls the image: for oci the tag and the digest of the manifest, for build the UUID of the build.
+	// +optional
+	// +kubebuilder:validation:MaxLength=640
+	Version string `json:"version,omitempty"`
+
 	// configHash is a hash over everything else that was sent to the host: memory, CPUs, arguments, devices and so on.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
@@ -404,6 +425,69 @@ type Revision struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
+
+	// healthy says that the unikernel was ready with it. The newest such revision is what a failed change is rolled back to.
+	// +optional
+	Healthy bool `json:"healthy,omitempty"`
+
+	// config is the configuration, in the fields of spec, that a rollback brings back.
+	// The oldest revisions lose it when all together are above 128 KiB; they cannot be rolled back to.
+	// +optional
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Config *runtime.RawExtension `json:"config,omitempty"`
+}
+
+// ResolvedImage is what a source that may change was found to be.
+type ResolvedImage struct {
+	// source is what was looked up.
+	// Examples: oci registry.example.org/unikernels/hello:1.2, catalog hello
+	// +required
+	// +kubebuilder:validation:MaxLength=1024
+	Source string `json:"source"`
+
+	// digest is the SHA-256 of the image in 64 hexadecimal digits.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Digest string `json:"digest"`
+
+	// version is what the source calls it: for oci the tag and the digest of the manifest, for build the UUID of the build.
+	// +optional
+	// +kubebuilder:validation:MaxLength=640
+	Version string `json:"version,omitempty"`
+
+	// arguments are those of the catalogue's entry, for a unikernel that declares none.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MaxLength=8192
+	Arguments []string `json:"arguments,omitempty"`
+
+	// foundAt is when it was found out.
+	// +optional
+	FoundAt *metav1.Time `json:"foundAt,omitempty"`
+}
+
+// RollbackStatus says what was brought back, and instead of what.
+type RollbackStatus struct {
+	// revision is the number of the revision in history that was brought back.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Revision int64 `json:"revision"`
+
+	// failed is the number of the revision that did not become healthy.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Failed int64 `json:"failed"`
+
+	// declaration is a hash over what was declared, image included. The change is not tried again while it is the same.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Declaration string `json:"declaration"`
+
+	// message is why: what the probe found, and the last lines of the console.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 }
 
 // Unikernel is a unikernel (or a small virtual machine) that runs on an Albatross host. Its name on the host is the path of its
@@ -420,6 +504,7 @@ type Revision struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp",description="Time since the object was created"
 // +kubebuilder:printcolumn:name="Started",type=date,priority=1,JSONPath=".status.startedAt",description="Time since the host started it"
 // +kubebuilder:printcolumn:name="Restarts",type=integer,priority=1,JSONPath=".status.restarts",description="How often it was brought back"
+// +kubebuilder:printcolumn:name="Update",type=string,priority=1,JSONPath=".status.conditions[?(@.type=='UpdateAvailable')].status",description="Whether the source has a newer image"
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=".status.conditions[?(@.type=='Ready')].message",description="Details of the reason"
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name must have at most 63 characters: it is an Albatross label"
 type Unikernel struct {

@@ -2,20 +2,14 @@ package images
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
-)
 
-// Source says where content comes from.
-type Source struct {
-	// URL is an http or https address.
-	URL string
-	// SHA256 is the digest that the content must have.
-	SHA256 string
-}
+	"mollymawk.dev/operator/internal/egress"
+)
 
 // Defaults of [Options].
 const (
@@ -23,13 +17,15 @@ const (
 	DefaultParallel    = 4
 	DefaultDeadline    = time.Hour
 	DefaultIdleTimeout = 30 * time.Second
+	DefaultResumePause = time.Second
 )
 
-// After a failure a source is left alone for a pause that doubles each time.
-const (
-	firstPause   = 10 * time.Second
-	longestPause = 5 * time.Minute
-)
+// questions is how many sources are asked what they have at a time, for each that
+// is fetched from: that is little work, and mostly waiting.
+const questions = 4
+
+// answerMemory is how long an answer is kept that nobody asks for.
+const answerMemory = 24 * time.Hour
 
 // Options of a [Fetcher].
 type Options struct {
@@ -39,10 +35,13 @@ type Options struct {
 	Parallel int
 	// Deadline for fetching one, counted from when its turn came.
 	Deadline time.Duration
-	// IdleTimeout ends a download during which nothing comes for so long.
+	// IdleTimeout ends a connection on which nothing comes for so long.
 	IdleTimeout time.Duration
-	// AllowLoopback lets sources be on the operator's own machine.
-	AllowLoopback bool
+	// ResumePause is the first pause before a download that broke off goes on; it
+	// doubles with each attempt.
+	ResumePause time.Duration
+	// Egress says what sources may be connected to.
+	Egress egress.Policy
 	// Now is the clock for the pauses after failures; nil means time.Now.
 	Now func() time.Time
 }
@@ -60,71 +59,66 @@ func (o *Options) setDefaults() {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = DefaultIdleTimeout
 	}
+	if o.ResumePause == 0 {
+		o.ResumePause = DefaultResumePause
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 }
 
-// Fetcher brings content into a [Store]. The same content is fetched once,
-// however many ask for it. It is a Runnable of a manager.
-type Fetcher struct {
-	options Options
-	store   *Store
-	client  *http.Client
-	wake    func(key string)
-	// hashing and fetching have a place for each of those who do it at a time.
-	// They are two, so that what is at hand does not wait for slow servers.
-	hashing, fetching chan struct{}
-
-	mu sync.Mutex
-	// run is the context of Start; jobs that are wanted before wait for it.
-	run  context.Context
-	jobs map[Source]*job
-	work sync.WaitGroup
-	// stopped says that nothing is begun any more.
-	stopped bool
+// storage is what a Fetcher needs of a [Store].
+type storage interface {
+	Known(digest string) (Blob, bool)
+	Get(ctx context.Context, digest string) (blob Blob, found bool, err error)
+	Put(ctx context.Context, from io.Reader, digest string, limit int64) (Blob, error)
+	Add(ctx context.Context, from io.Reader, limit int64) (Blob, error)
+	Grant(ctx context.Context, digest string, by Provenance) error
+	Granted(ctx context.Context, digest string, by Provenance) (bool, error)
 }
 
-// job is one source that is being fetched, or that failed lately.
-type job struct {
-	done chan struct{}
-	// keys are those who will be told; nil once they were.
-	keys map[string]bool
-	// pause is the one after a failure.
-	pause time.Duration
-	// blob, err and again, when the source may be asked again, are set when done
-	// is closed.
-	blob  Blob
-	err   error
-	again time.Time
+// Fetcher brings content into a [Store]. The same content is fetched once from a
+// source, however many ask for it, and given to those only whose source has
+// delivered it. It is a Runnable of a manager.
+type Fetcher struct {
+	options Options
+	store   storage
+	client  *http.Client
+	fetches jobs[Blob]
+	answers jobs[Resolved]
+	// hashing, fetching and asking have a place for each of those who do it at a
+	// time. They are three, so that what is at hand does not wait for slow servers,
+	// nor a question for large images.
+	hashing, fetching, asking chan struct{}
+
+	mu sync.Mutex
+	// built remembers what builds have delivered, which never changes.
+	built map[Build]built
 }
 
 // NewFetcher makes a fetcher; it works from Start on. wake is called with the
-// key of everybody who was told [ErrInProgress], once for each image that is
-// there then or has failed. wake must not block for long.
-func NewFetcher(store *Store, options Options, wake func(key string)) *Fetcher {
+// key of everybody who was told [ErrInProgress], once for each source that has
+// delivered or failed then. wake must not block for long.
+func NewFetcher(store storage, options Options, wake func(key string)) *Fetcher {
 	options.setDefaults()
-	return &Fetcher{
-		options: options, store: store, client: newHTTPClient(refuseInternal(options.AllowLoopback)),
+	f := &Fetcher{
+		options: options, store: store, client: options.Egress.Client(nil), built: map[Build]built{},
 		hashing: make(chan struct{}, options.Parallel), fetching: make(chan struct{}, options.Parallel),
-		jobs: map[Source]*job{}, wake: wake,
+		asking: make(chan struct{}, questions*options.Parallel),
 	}
+	f.fetches = jobs[Blob]{do: f.bring, wake: wake, now: options.Now, all: map[Source]*job[Blob]{}}
+	f.answers = jobs[Resolved]{do: f.resolve, wake: wake, now: options.Now, all: map[Source]*job[Resolved]{}, memory: answerMemory}
+	return f
 }
 
 // Start fetches what is wanted until the context ends, and waits for the end of
 // what is under way. It implements manager.Runnable and is called once.
 func (f *Fetcher) Start(ctx context.Context) error {
-	f.mu.Lock()
-	f.run = ctx
-	for source, j := range f.jobs {
-		f.begin(source, j)
-	}
-	f.mu.Unlock()
+	f.fetches.start(ctx)
+	f.answers.start(ctx)
 	<-ctx.Done()
-	f.mu.Lock()
-	f.stopped = true
-	f.mu.Unlock()
-	f.work.Wait()
+	f.fetches.stop()
+	f.answers.stop()
 	f.client.CloseIdleConnections()
 	return nil
 }
@@ -132,8 +126,9 @@ func (f *Fetcher) Start(ctx context.Context) error {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (f *Fetcher) NeedLeaderElection() bool { return true }
 
-// errStopping is what those get who come too late.
-var errStopping = errors.New("the operator is stopping")
+// grantPatience is how long a caller who has content at hand waits to learn
+// whether it may be used.
+const grantPatience = time.Second
 
 // Get gives content that is at hand. Else it begins to fetch it, waits a little,
 // and then fails with [ErrInProgress]; key is woken when it is there or has
@@ -142,110 +137,75 @@ func (f *Fetcher) Get(ctx context.Context, key string, source Source, patience t
 	if err := checkDigest(source.SHA256); err != nil {
 		return Blob{}, err
 	}
-	if blob, found := f.store.Known(source.SHA256); found {
-		return blob, nil
+	if blob, found := f.atHand(ctx, source); found {
+		return blob, f.keepFor(ctx, source)
 	}
-	j, err := f.job(source)
+	j, err := f.fetches.wait(ctx, key, source.shared(), time.Time{}, patience)
 	if err != nil {
 		return Blob{}, err
 	}
-	wait := time.NewTimer(patience)
-	defer wait.Stop()
-	select {
-	case <-j.done:
-	case <-wait.C:
-		if f.tellLater(j, key) {
-			return Blob{}, ErrInProgress
-		}
-	case <-ctx.Done():
-		return Blob{}, context.Cause(ctx)
-	}
-	return j.blob, j.err
+	return j.result, f.keepFor(ctx, source)
 }
 
-// tellLater has a key woken at the end of a job, unless that is over.
-func (f *Fetcher) tellLater(j *job, key string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if j.keys == nil {
-		return false
+// keepFor lets a namespace use what was fetched for it as if it had been uploaded,
+// so that it can go back to it when its source has something else.
+func (f *Fetcher) keepFor(ctx context.Context, source Source) error {
+	if source.Stored || source.Namespace == "" {
+		return nil
 	}
-	j.keys[key] = true
-	return true
+	ctx, cancel := context.WithTimeout(ctx, grantPatience)
+	defer cancel()
+	upload := UploadedFor(source.Namespace)
+	if granted, err := f.store.Granted(ctx, source.SHA256, upload); err != nil || granted {
+		return err
+	}
+	return f.store.Grant(ctx, source.SHA256, upload)
 }
 
-// job gives the one for the source, begun anew when its pause is over.
-func (f *Fetcher) job(source Source) (*job, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stopped {
-		return nil, errStopping
+func (f *Fetcher) atHand(ctx context.Context, source Source) (Blob, bool) {
+	blob, found := f.store.Known(source.SHA256)
+	if !found {
+		return Blob{}, false
 	}
-	now := f.options.Now()
-	old := f.jobs[source]
-	if old != nil && !old.over(now) {
-		return old, nil
-	}
-	j := &job{done: make(chan struct{}), keys: map[string]bool{}, pause: firstPause}
-	if old != nil {
-		j.pause = min(2*old.pause, longestPause)
-	}
-	f.forget(now)
-	f.jobs[source] = j
-	if f.run != nil {
-		f.begin(source, j)
-	}
-	return j, nil
+	ctx, cancel := context.WithTimeout(ctx, grantPatience)
+	defer cancel()
+	granted, err := f.store.Granted(ctx, source.SHA256, source.provenance())
+	return blob, err == nil && granted
 }
 
-// begin works on a job; f.mu is held.
-func (f *Fetcher) begin(source Source, j *job) {
-	f.work.Go(func() { f.fetch(f.run, source, j) })
-}
-
-// forget drops failures that nobody has asked about for long, so that sources
-// that come and go do not add up; f.mu is held.
-func (f *Fetcher) forget(now time.Time) {
-	for source, j := range f.jobs {
-		if j.over(now.Add(-longestPause)) {
-			delete(f.jobs, source)
-		}
-	}
-}
-
-// over tells whether a job has ended and may be begun anew.
-func (j *job) over(now time.Time) bool { return j.keys == nil && !now.Before(j.again) }
-
-func (f *Fetcher) fetch(ctx context.Context, source Source, j *job) {
-	blob, err := f.bring(ctx, source)
-	f.mu.Lock()
-	keys := j.keys
-	j.blob, j.err, j.keys, j.again = blob, err, nil, f.options.Now().Add(j.pause)
-	if err == nil {
-		delete(f.jobs, source)
-	}
-	close(j.done)
-	f.mu.Unlock()
-	for key := range keys {
-		f.wake(key)
-	}
+// RetryAfter is when a failed source may be asked again, at the earliest.
+func (f *Fetcher) RetryAfter(source Source) time.Duration {
+	source = source.shared()
+	return max(f.fetches.retryAfter(source), f.answers.retryAfter(source))
 }
 
 // bring gives content from the store, or else from its source.
 func (f *Fetcher) bring(ctx context.Context, source Source) (blob Blob, err error) {
 	found := false
 	err = inTurn(ctx, f.hashing, func() error {
-		blob, found, err = f.store.Get(source.SHA256)
+		blob, found, err = f.stored(ctx, source)
 		return err
 	})
 	if err != nil || found {
 		return blob, err
 	}
+	if source.Stored {
+		return Blob{}, fmt.Errorf("%w: nothing with this SHA-256 was uploaded for namespace %s", ErrNotFound, source.Namespace)
+	}
 	err = inTurn(ctx, f.fetching, func() error {
-		blob, err = f.download(ctx, source)
+		blob, err = f.fetch(ctx, source)
 		return err
 	})
 	return blob, err
+}
+
+// stored gives content that the source has delivered before.
+func (f *Fetcher) stored(ctx context.Context, source Source) (blob Blob, found bool, err error) {
+	granted, err := f.store.Granted(ctx, source.SHA256, source.provenance())
+	if err != nil || !granted {
+		return Blob{}, false, err
+	}
+	return f.store.Get(ctx, source.SHA256)
 }
 
 // inTurn does something when one of the places is free.
@@ -259,24 +219,50 @@ func inTurn(ctx context.Context, places chan struct{}, do func() error) error {
 	}
 }
 
-func (f *Fetcher) download(ctx context.Context, source Source) (Blob, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, f.options.Deadline, fmt.Errorf("not complete after %s", f.options.Deadline))
+// fetch has a source deliver content of a known digest.
+func (f *Fetcher) fetch(ctx context.Context, source Source) (Blob, error) {
+	ctx, cancel := f.withDeadline(ctx)
 	defer cancel()
-	body, err := download(ctx, f.client, source.URL, f.options.MaxSize, f.options.IdleTimeout)
+	if source.OCI != (OCI{}) {
+		return f.fetchLayer(ctx, source)
+	}
+	address := source.URL
+	if source.Build != (Build{}) {
+		address = source.Build.address() + mainBinary
+	}
+	return f.download(ctx, content{client: f.client, address: address, size: unknownSize}, source)
+}
+
+func (f *Fetcher) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	return within(ctx, f.options.Deadline)
+}
+
+// questionDeadline is for what is asked before the content itself.
+const questionDeadline = time.Minute
+
+func (f *Fetcher) forQuestion(ctx context.Context) (context.Context, context.CancelFunc) {
+	return within(ctx, min(questionDeadline, f.options.Deadline))
+}
+
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("not complete after %s", limit))
+}
+
+// download keeps content and remembers which source it is from. Without a digest
+// in the source, whatever comes is kept.
+func (f *Fetcher) download(ctx context.Context, what content, source Source) (blob Blob, err error) {
+	body, err := f.open(ctx, what)
 	if err != nil {
 		return Blob{}, err
 	}
 	defer body.Close()
-	return f.store.Put(body, source.SHA256, f.options.MaxSize)
-}
-
-// RetryAfter is when a failed source may be asked again, at the earliest.
-func (f *Fetcher) RetryAfter(source Source) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	j := f.jobs[source]
-	if j == nil {
-		return 0
+	if source.SHA256 == "" {
+		blob, err = f.store.Add(ctx, body, f.options.MaxSize)
+	} else {
+		blob, err = f.store.Put(ctx, body, source.SHA256, f.options.MaxSize)
 	}
-	return max(j.again.Sub(f.options.Now()), 0)
+	if err != nil {
+		return Blob{}, err
+	}
+	return blob, f.store.Grant(ctx, blob.Digest, source.provenance())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -37,9 +38,9 @@ func run(t *testing.T, f *Fetcher) (stop func()) {
 	})
 	t.Cleanup(stop)
 	eventually(t, "it runs", func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.run != nil
+		f.fetches.mu.Lock()
+		defer f.fetches.mu.Unlock()
+		return f.fetches.run != nil
 	})
 	return stop
 }
@@ -102,7 +103,7 @@ func newKitchen(t *testing.T) *kitchen {
 	return k
 }
 
-func (k *kitchen) source(path string) Source { return Source{k.url + path, digestOf(path)} }
+func (k *kitchen) source(path string) Source { return at(k.url+path, digestOf(path)) }
 
 func (k *kitchen) asked(path string) int {
 	k.mu.Lock()
@@ -119,7 +120,7 @@ func inProgress(t *testing.T, f *Fetcher, key string, source Source) {
 
 func TestOneFetchForMany(t *testing.T) {
 	k, told := newKitchen(t), &sleepers{}
-	f := NewFetcher(newStore(t, t.TempDir()), Options{AllowLoopback: true}, told.wake)
+	f := NewFetcher(newStore(t, t.TempDir()), Options{Egress: loopback}, told.wake)
 	run(t, f)
 	want := map[string]int{}
 	for i := range 50 {
@@ -155,15 +156,15 @@ func TestOneFetchForMany(t *testing.T) {
 	if k.asked("/a") != 1 || !reflect.DeepEqual(told.count(), want) {
 		t.Errorf("%d requests; woken %v", k.asked("/a"), told.count())
 	}
-	if len(f.jobs) != 0 {
-		t.Errorf("%d jobs are left", len(f.jobs))
+	if len(f.fetches.all) != 0 {
+		t.Errorf("%d jobs are left", len(f.fetches.all))
 	}
 }
 
 func TestBeforeStart(t *testing.T) {
 	k, told := newKitchen(t), &sleepers{}
 	close(k.open)
-	f := NewFetcher(newStore(t, t.TempDir()), Options{AllowLoopback: true}, told.wake)
+	f := NewFetcher(newStore(t, t.TempDir()), Options{Egress: loopback}, told.wake)
 	if !f.NeedLeaderElection() {
 		t.Error("runs beside a leader")
 	}
@@ -196,8 +197,8 @@ func TestFailuresAreRememberedForAPause(t *testing.T) {
 		_, _ = io.WriteString(w, "content")
 	})
 	var c clock
-	f := startFetcher(t, newStore(t, t.TempDir()), Options{AllowLoopback: true, Now: c.now})
-	source := Source{server.URL, digestOf("content")}
+	f := startFetcher(t, newStore(t, t.TempDir()), Options{Egress: loopback, Now: c.now})
+	source := at(server.URL, digestOf("content"))
 	if got := f.RetryAfter(source); got != 0 {
 		t.Errorf("before the first attempt: %v", got)
 	}
@@ -225,30 +226,30 @@ func TestFailuresAreRememberedForAPause(t *testing.T) {
 	if _, err := f.Get(t.Context(), "key", source, time.Minute); err != nil {
 		t.Errorf("mended: %v", err)
 	}
-	if got := f.RetryAfter(source); got != 0 || len(f.jobs) != 0 {
-		t.Errorf("mended: again after %v, %d jobs", got, len(f.jobs))
+	if got := f.RetryAfter(source); got != 0 || len(f.fetches.all) != 0 {
+		t.Errorf("mended: again after %v, %d jobs", got, len(f.fetches.all))
 	}
 }
 
 func TestOldFailuresAreForgotten(t *testing.T) {
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 	var c clock
-	f := startFetcher(t, newStore(t, t.TempDir()), Options{AllowLoopback: true, Now: c.now})
+	f := startFetcher(t, newStore(t, t.TempDir()), Options{Egress: loopback, Now: c.now})
 	for i := range 100 {
-		source := Source{fmt.Sprint(server.URL, "/", i), digestOf("content")}
+		source := at(fmt.Sprint(server.URL, "/", i), digestOf("content"))
 		if _, err := f.Get(t.Context(), "key", source, time.Minute); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
 		}
 		c.advance(time.Minute)
 	}
-	if len(f.jobs) > 10 {
-		t.Errorf("%d failures are kept", len(f.jobs))
+	if len(f.fetches.all) > 10 {
+		t.Errorf("%d failures are kept", len(f.fetches.all))
 	}
 }
 
 func TestWhoGivesUpIsNotWoken(t *testing.T) {
 	k, told := newKitchen(t), &sleepers{}
-	f := NewFetcher(newStore(t, t.TempDir()), Options{AllowLoopback: true}, told.wake)
+	f := NewFetcher(newStore(t, t.TempDir()), Options{Egress: loopback}, told.wake)
 	run(t, f)
 	ctx, cancel := context.WithCancel(t.Context())
 	gaveUp := make(chan error)
@@ -276,19 +277,19 @@ func TestFailuresWakeToo(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	})
 	told := &sleepers{}
-	f := NewFetcher(newStore(t, t.TempDir()), Options{AllowLoopback: true}, told.wake)
+	f := NewFetcher(newStore(t, t.TempDir()), Options{Egress: loopback}, told.wake)
 	run(t, f)
-	inProgress(t, f, "key", Source{server.URL, digestOf("x")})
+	inProgress(t, f, "key", at(server.URL, digestOf("x")))
 	close(release)
 	eventually(t, "it is woken", func() bool { return told.count()["key"] == 1 })
-	if _, err := f.Get(t.Context(), "key", Source{server.URL, digestOf("x")}, time.Minute); !errors.Is(err, ErrNotFound) {
+	if _, err := f.Get(t.Context(), "key", at(server.URL, digestOf("x")), time.Minute); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestFewAtATime(t *testing.T) {
 	k, told := newKitchen(t), &sleepers{}
-	f := NewFetcher(newStore(t, t.TempDir()), Options{AllowLoopback: true, Parallel: 2}, told.wake)
+	f := NewFetcher(newStore(t, t.TempDir()), Options{Egress: loopback, Parallel: 2}, told.wake)
 	run(t, f)
 	const images = 9
 	for i := range images {
@@ -307,7 +308,11 @@ func TestAtHandIsAtHand(t *testing.T) {
 	k := newKitchen(t)
 	dir := t.TempDir()
 	put(t, newStore(t, dir), "/old")
-	f := startFetcher(t, newStore(t, dir), Options{AllowLoopback: true, Parallel: 1})
+	s := newStore(t, dir)
+	f := startFetcher(t, s, Options{Egress: loopback, Parallel: 1})
+	if err := s.Grant(t.Context(), digestOf("/old"), k.source("/old").provenance()); err != nil {
+		t.Fatal(err)
+	}
 	inProgress(t, f, "key", k.source("/slow"))
 	eventually(t, "it is being fetched", func() bool { return k.asked("/slow") == 1 })
 	blob, err := f.Get(t.Context(), "key", k.source("/old"), time.Minute)
@@ -317,25 +322,37 @@ func TestAtHandIsAtHand(t *testing.T) {
 	close(k.open)
 }
 
+// lose removes content behind the store's back.
+func lose(t *testing.T, dir, digest string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == digest && !entry.IsDir() {
+			err = os.Remove(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What disappeared from the disk is fetched again.
 func TestFetchedAgain(t *testing.T) {
 	k := newKitchen(t)
 	close(k.open)
 	dir := t.TempDir()
-	f := startFetcher(t, newStore(t, dir), Options{AllowLoopback: true})
+	f := startFetcher(t, newStore(t, dir), Options{Egress: loopback})
 	for i := range 2 {
 		if _, err := f.Get(t.Context(), "key", k.source("/a"), time.Minute); err != nil || k.asked("/a") != i+1 {
 			t.Fatalf("%v; %d requests", err, k.asked("/a"))
 		}
-		if err := os.Remove(filepath.Join(dir, digestOf("/a"))); err != nil {
-			t.Fatal(err)
-		}
+		lose(t, dir, digestOf("/a"))
 	}
 }
 
 func TestEndOfStart(t *testing.T) {
 	k, told := newKitchen(t), &sleepers{}
-	f := NewFetcher(newStore(t, t.TempDir()), Options{AllowLoopback: true, Parallel: 1}, told.wake)
+	f := NewFetcher(newStore(t, t.TempDir()), Options{Egress: loopback, Parallel: 1}, told.wake)
 	stop := run(t, f)
 	inProgress(t, f, "fetched", k.source("/a"))
 	eventually(t, "it is being fetched", func() bool { return k.asked("/a") == 1 })
@@ -345,9 +362,9 @@ func TestEndOfStart(t *testing.T) {
 		waiting <- err
 	}()
 	eventually(t, "another stands in line", func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return len(f.jobs) == 2
+		f.fetches.mu.Lock()
+		defer f.fetches.mu.Unlock()
+		return len(f.fetches.all) == 2
 	})
 	stop()
 	if err := <-waiting; !errors.Is(err, errStopping) || Permanent(err) {
@@ -363,9 +380,9 @@ func TestEndOfStart(t *testing.T) {
 
 func TestNoDigestNoRequest(t *testing.T) {
 	k := newKitchen(t)
-	f := startFetcher(t, newStore(t, t.TempDir()), Options{AllowLoopback: true})
+	f := startFetcher(t, newStore(t, t.TempDir()), Options{Egress: loopback})
 	for _, digest := range []string{"", "../x", "sha256:" + digestOf("/a")} {
-		if _, err := f.Get(t.Context(), "key", Source{k.url + "/a", digest}, time.Minute); !errors.Is(err, ErrInvalid) || !Permanent(err) {
+		if _, err := f.Get(t.Context(), "key", at(k.url+"/a", digest), time.Minute); !errors.Is(err, ErrInvalid) || !Permanent(err) {
 			t.Errorf("%q: %v", digest, err)
 		}
 	}

@@ -1,20 +1,19 @@
 package images
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"time"
+
+	"gocloud.dev/blob"
+	"k8s.io/apimachinery/pkg/util/cache"
 
 	"mollymawk.dev/operator/albatross/solo5"
 )
@@ -25,76 +24,114 @@ type Blob struct {
 	Digest string
 	// Size in bytes.
 	Size int64
-	path string
-	// changed is the time of the file's last change when it was verified.
-	changed time.Time
+	// store is where it is kept.
+	store *Store
 }
 
-// Open gives the content; the caller closes it.
-func (b Blob) Open() (*os.File, error) {
-	f, err := os.Open(b.path)
+// Open gives the content; the caller closes it. Content that has changed since it
+// was verified is verified again first. The context ends the reading too.
+func (b Blob) Open(ctx context.Context) (io.ReadCloser, error) {
+	if err := b.check(ctx); err != nil {
+		return nil, err
+	}
+	r, err := b.store.bucket.NewReader(ctx, blobKey(b.Digest), nil)
 	if err != nil {
 		return nil, storeError(err)
 	}
-	return f, nil
+	return reading{r}, nil
 }
 
 // Manifest reads which devices the image needs, or fails with [ErrInvalid].
-func (b Blob) Manifest() (solo5.Image, error) {
-	f, err := b.Open()
-	if err != nil {
+func (b Blob) Manifest(ctx context.Context) (solo5.Image, error) {
+	if err := b.check(ctx); err != nil {
 		return solo5.Image{}, err
 	}
-	defer f.Close()
-	image, err := solo5.Read(f, b.Size)
-	if err != nil {
+	parts := &ranges{ctx: ctx, bucket: b.store.bucket, key: blobKey(b.Digest), size: b.Size}
+	image, err := solo5.Read(parts, b.Size)
+	switch {
+	case parts.err != nil:
+		return solo5.Image{}, storeError(parts.err)
+	case err != nil:
 		return solo5.Image{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return image, nil
 }
 
-// Store keeps content in a folder, in a file of the digest's name. A file gets
-// that name only when it is complete, and is hashed again before the first use
-// in a process and after a change, so that neither a half-written nor an altered
-// one is ever used.
+// errGone is what those get who come back to content that is no longer there.
+// It passes: who needs the content gets it from its source again.
+var errGone = errors.New("image store: the content is gone")
+
+func (b Blob) check(ctx context.Context) error {
+	_, found, err := b.store.Get(ctx, b.Digest)
+	if err == nil && !found {
+		return errGone
+	}
+	return err
+}
+
+// reading marks the failures that are the store's own.
+type reading struct{ *blob.Reader }
+
+// Read implements io.Reader.
+func (r reading) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = storeError(err)
+	}
+	return n, err
+}
+
+// Store keeps content in a folder or a bucket, under the name of its digest. It
+// appears under that name only when it is complete, and is hashed again before
+// the first use in a process and after a change, so that neither half-written nor
+// altered content is ever used. Several processes may share one.
 type Store struct {
-	dir string
+	bucket *bucket
+	// grants are those that were seen lately.
+	grants *cache.LRUExpireCache
 
 	mu       sync.Mutex
-	verified map[string]Blob
-	// busy has a lock for each digest whose file is being hashed or replaced, so
-	// that reading a large one holds up none of the others.
+	verified map[string]verified
+	// busy has a lock for each digest whose content is being hashed or replaced,
+	// so that reading large content holds up none of the others.
 	busy map[string]*digestLock
 }
 
-type digestLock struct {
-	sync.Mutex
-	users int
+// verified is content that was hashed, and what the store said of it just before.
+type verified struct {
+	blob    Blob
+	version version
 }
 
-// incoming is how the names of unfinished files begin.
-const incoming = "incoming-"
-
-// NewStore makes the folder if need be and clears what an earlier process left
-// unfinished in it.
-func NewStore(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("image store: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
+// OpenStore opens the one at location: the path of a folder, which is made if
+// need be, or a URL of a bucket (s3://, gs://, azblob://), for which credentials
+// are looked for as the cloud's own programs do. What earlier processes left
+// unfinished long ago is cleared.
+func OpenStore(ctx context.Context, location string) (*Store, error) {
+	b, err := openBucket(ctx, location)
 	if err != nil {
-		return nil, fmt.Errorf("image store: %w", err)
+		return nil, err
 	}
-	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), incoming) {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("image store: %w", err)
-		}
+	s := storeOn(b)
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	// A bucket that cannot be reached just now must not keep the operator from
+	// its other work; one that does not exist or is not ours is a mistake.
+	if err := s.clearUnfinished(ctx); err != nil && b.hopeless(err) {
+		return nil, errors.Join(storeError(err), b.Close())
 	}
-	return &Store{dir: dir, verified: map[string]Blob{}, busy: map[string]*digestLock{}}, nil
+	return s, nil
 }
+
+// openLimit is how long opening waits for a bucket.
+const openLimit = 20 * time.Second
+
+func storeOn(b *bucket) *Store {
+	return &Store{bucket: b, grants: cache.NewLRUExpireCache(rememberedGrants), verified: map[string]verified{}, busy: map[string]*digestLock{}}
+}
+
+// Close lets go of the bucket. The store is not used any more.
+func (s *Store) Close() error { return s.bucket.Close() }
 
 var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
@@ -106,72 +143,95 @@ func checkDigest(digest string) error {
 	return nil
 }
 
-// lock has one at a time work on the file of a digest.
-func (s *Store) lock(digest string) (unlock func()) {
-	s.mu.Lock()
-	l := s.busy[digest]
-	if l == nil {
-		l = &digestLock{}
-		s.busy[digest] = l
-	}
-	l.users++
-	s.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(s.busy, digest)
-		}
-	}
-}
-
 // Known gives content that was verified in this process and did not change
 // since. It never takes long.
 func (s *Store) Known(digest string) (blob Blob, found bool) {
 	s.mu.Lock()
-	blob, found = s.verified[digest]
+	v, found := s.verified[digest]
 	s.mu.Unlock()
 	if !found {
 		return Blob{}, false
 	}
-	info, err := os.Stat(blob.path)
-	if err == nil && info.Size() == blob.Size && info.ModTime().Equal(blob.changed) {
-		return blob, true
+	ctx, cancel := context.WithTimeout(context.Background(), knownLimit)
+	defer cancel()
+	now, err := s.bucket.version(ctx, blobKey(digest))
+	if err != nil || now != v.version {
+		return Blob{}, false
 	}
-	return Blob{}, false
+	return v.blob, true
 }
+
+// knownLimit is how long Known waits for a bucket. When that is too short, Get,
+// which nobody waits for, does the same without haste.
+const knownLimit = 2 * time.Second
+
+// verifyLimit is how long hashing may take.
+const verifyLimit = time.Hour
 
 // Get looks for content; found is false when it is not there, or was damaged, in
 // which case it is removed. It takes as long as hashing it does.
-func (s *Store) Get(digest string) (blob Blob, found bool, err error) {
+func (s *Store) Get(ctx context.Context, digest string) (blob Blob, found bool, err error) {
 	if err := checkDigest(digest); err != nil {
 		return Blob{}, false, err
 	}
-	defer s.lock(digest)()
-	if blob, found := s.Known(digest); found {
-		return blob, true, nil
+	unlock, err := s.lock(ctx, digest)
+	if err != nil {
+		return Blob{}, false, err
 	}
-	blob, err = verify(filepath.Join(s.dir, digest), digest)
-	switch {
-	case err == nil:
-		s.keep(blob)
-		return blob, true, nil
-	case errors.Is(err, ErrDigestMismatch):
-		err = os.Remove(filepath.Join(s.dir, digest))
+	defer unlock()
+	now, err := s.bucket.version(ctx, blobKey(digest))
+	if err == nil {
+		if blob, found = s.isVerified(digest, now); found {
+			return blob, true, nil
+		}
+		blob, found, err = s.verify(ctx, digest, now)
 	}
-	s.forget(digest)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return Blob{}, false, nil
+	if err != nil && !isNotFound(err) {
+		return Blob{}, false, storeError(err)
 	}
-	return Blob{}, false, storeError(err)
+	if !found {
+		s.forget(digest)
+	}
+	return blob, found, nil
 }
 
-func (s *Store) keep(blob Blob) {
+func (s *Store) isVerified(digest string, now version) (Blob, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.verified[blob.Digest] = blob
+	v, found := s.verified[digest]
+	return v.blob, found && v.version == now
+}
+
+// verify hashes content and removes it when it is damaged.
+func (s *Store) verify(ctx context.Context, digest string, before version) (blob Blob, sound bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, verifyLimit)
+	defer cancel()
+	r, err := s.bucket.NewReader(ctx, blobKey(digest), nil)
+	if err != nil {
+		return Blob{}, false, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	if err != nil {
+		return Blob{}, false, err
+	}
+	if hex.EncodeToString(h.Sum(nil)) == digest {
+		blob = Blob{Digest: digest, Size: n, store: s}
+		s.remember(blob, before)
+		return blob, true, nil
+	}
+	// Another process may just have replaced it with what is sound.
+	if now, err := s.bucket.version(ctx, blobKey(digest)); err != nil || now != before {
+		return Blob{}, false, err
+	}
+	return Blob{}, false, s.bucket.Delete(ctx, blobKey(digest))
+}
+
+func (s *Store) remember(blob Blob, v version) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.verified[blob.Digest] = verified{blob: blob, version: v}
 }
 
 func (s *Store) forget(digest string) {
@@ -180,100 +240,157 @@ func (s *Store) forget(digest string) {
 	delete(s.verified, digest)
 }
 
-func verify(path, digest string) (Blob, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Blob{}, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Blob{}, err
-	}
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
-		return Blob{}, err
-	}
-	return Blob{Digest: digest, Size: n, path: path, changed: info.ModTime()}, matches(h, digest)
-}
-
-func matches(h hash.Hash, digest string) error {
-	if got := hex.EncodeToString(h.Sum(nil)); got != digest {
-		return fmt.Errorf("%w: the content has SHA-256 %s", ErrDigestMismatch, got)
-	}
-	return nil
-}
-
 // Put keeps content of the given digest, hashing while it is written. Content of
 // another digest fails with [ErrDigestMismatch], more than limit bytes with
 // [ErrTooLarge]; nothing of it is kept. A failure of from is given as it is.
-func (s *Store) Put(from io.Reader, digest string, limit int64) (Blob, error) {
+func (s *Store) Put(ctx context.Context, from io.Reader, digest string, limit int64) (Blob, error) {
 	if err := checkDigest(digest); err != nil {
 		return Blob{}, err
 	}
-	f, err := os.CreateTemp(s.dir, incoming)
+	if s.bucket.folder != "" {
+		return s.putStaged(ctx, from, digest, limit)
+	}
+	withdraw, err := s.announce(ctx, digest)
 	if err != nil {
+		return Blob{}, err
+	}
+	defer withdraw()
+	w, blob, err := s.receive(ctx, blobKey(digest), from, digest, limit)
+	if err != nil {
+		return Blob{}, err
+	}
+	return s.finish(ctx, blob, w.commit, w.abort)
+}
+
+// Add keeps content whose digest is found out while it is written, such as an
+// upload. Otherwise it does as [Store.Put] does.
+func (s *Store) Add(ctx context.Context, from io.Reader, limit int64) (Blob, error) {
+	return s.putStaged(ctx, from, "", limit)
+}
+
+// putStaged has content written completely under another name first.
+func (s *Store) putStaged(ctx context.Context, from io.Reader, digest string, limit int64) (Blob, error) {
+	staged := incomingPrefix + newID()
+	w, blob, err := s.receive(ctx, staged, from, digest, limit)
+	if err != nil {
+		return Blob{}, err
+	}
+	if err := w.commit(); err != nil {
 		return Blob{}, storeError(err)
 	}
-	defer os.Remove(f.Name()) // fails after the rename, as it should
-	defer f.Close()
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(disk{f}, h), io.LimitReader(from, min(limit, math.MaxInt64-1)+1))
+	// Where it is renamed this fails, as it should.
+	defer s.bucket.remove(ctx, staged)
+	if s.bucket.folder == "" {
+		r, err := s.bucket.NewReader(ctx, staged, nil)
+		if err != nil {
+			return Blob{}, storeError(err)
+		}
+		defer r.Close()
+		return s.Put(ctx, reading{r}, blob.Digest, blob.Size)
+	}
+	withdraw, err := s.announce(ctx, blob.Digest)
 	if err != nil {
 		return Blob{}, err
 	}
-	if n > limit {
-		return Blob{}, tooLarge(limit)
+	defer withdraw()
+	return s.finish(ctx, blob, func() error { return s.bucket.rename(staged, blobKey(blob.Digest)) }, func() {})
+}
+
+// receive writes what from gives under a key, as far as the last step, and says
+// what it was.
+func (s *Store) receive(ctx context.Context, key string, from io.Reader, digest string, limit int64) (w *writer, blob Blob, err error) {
+	w, err = s.bucket.create(ctx, key)
+	if err != nil {
+		return nil, Blob{}, storeError(err)
 	}
-	if err := matches(h, digest); err != nil {
-		return Blob{}, err
+	h := newHashing(writing{w, ctx})
+	n, err := io.CopyBuffer(h, io.LimitReader(from, min(limit, math.MaxInt64-1)+1), make([]byte, copySize))
+	got := h.digest()
+	switch {
+	case err != nil:
+	case n > limit:
+		err = tooLarge(limit)
+	case digest != "" && digest != got:
+		err = fmt.Errorf("%w: the content has SHA-256 %s", ErrDigestMismatch, got)
 	}
-	return s.finish(f, Blob{Digest: digest, Size: n, path: filepath.Join(s.dir, digest)})
+	if err != nil {
+		w.abort()
+		return nil, Blob{}, err
+	}
+	return w, Blob{Digest: got, Size: n, store: s}, nil
 }
 
 func tooLarge(limit int64) error { return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit) }
 
-// disk marks the failures that are the store's own.
-type disk struct{ w io.Writer }
-
-// Write implements io.Writer.
-func (d disk) Write(p []byte) (int, error) {
-	n, err := d.w.Write(p)
-	if err != nil {
-		return n, storeError(err)
-	}
-	return n, nil
+// writing marks the failures that are the store's own.
+type writing struct {
+	w   io.Writer
+	ctx context.Context
 }
 
-// finish gives a complete file its name.
-func (s *Store) finish(f *os.File, blob Blob) (Blob, error) {
-	if err := f.Sync(); err != nil {
+// Write implements io.Writer.
+func (w writing) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	switch {
+	case err == nil:
+		return n, nil
+	case w.ctx.Err() != nil:
+		return n, context.Cause(w.ctx)
+	}
+	return n, storeError(err)
+}
+
+// finish has complete content appear under its digest, while nobody looks at what
+// was there before.
+func (s *Store) finish(ctx context.Context, blob Blob, appear func() error, abort func()) (Blob, error) {
+	unlock, err := s.lock(ctx, blob.Digest)
+	if err != nil {
+		abort()
+		return Blob{}, err
+	}
+	defer unlock()
+	if err := appear(); err != nil {
 		return Blob{}, storeError(err)
 	}
-	info, err := f.Stat()
+	v, err := s.bucket.version(ctx, blobKey(blob.Digest))
 	if err != nil {
 		return Blob{}, storeError(err)
 	}
-	blob.changed = info.ModTime()
-	defer s.lock(blob.Digest)()
-	if err := os.Rename(f.Name(), blob.path); err != nil {
-		return Blob{}, storeError(err)
+	if v.size != blob.Size {
+		return Blob{}, errors.New("image store: the content changed while it was kept")
 	}
-	s.keep(blob)
+	s.remember(blob, v)
 	return blob, nil
 }
 
-// storeError leaves out the names of files, of which some are chosen at random:
-// the text ends up in a condition.
-func storeError(err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &path):
-		return fmt.Errorf("image store: %s: %w", path.Op, path.Err)
-	case errors.As(err, &link):
-		return fmt.Errorf("image store: %s: %w", link.Op, link.Err)
+// digestLock is held by who can send to the channel.
+type digestLock struct {
+	held  chan struct{}
+	users int
+}
+
+// lock has one at a time work on the content of a digest.
+func (s *Store) lock(ctx context.Context, digest string) (unlock func(), err error) {
+	s.mu.Lock()
+	l := s.busy[digest]
+	if l == nil {
+		l = &digestLock{held: make(chan struct{}, 1)}
+		s.busy[digest] = l
 	}
-	return fmt.Errorf("image store: %w", err)
+	l.users++
+	s.mu.Unlock()
+	leave := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(s.busy, digest)
+		}
+	}
+	select {
+	case l.held <- struct{}{}:
+		return func() { <-l.held; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, context.Cause(ctx)
+	}
 }

@@ -57,6 +57,27 @@ var (
 		Help:    "Time from a change of an object's declaration to Ready.",
 		Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800},
 	}, []string{labelKind})
+	probes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Name: "probes_total",
+		Help: "Probes of unikernels, by how they ask (http, tcp or dns) and how they ended: ok, failed, or impossible when the operator could not open a connection.",
+	}, []string{labelKind, labelResult})
+	probeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "probe_duration_seconds",
+		Help:    "Time that a probe took, whatever its result.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+	}, []string{labelKind})
+	probesWaiting = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "probes_waiting",
+		Help: "Probes that are due and wait until others end.",
+	})
+	imagesCollected = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "images_collected_total",
+		Help: "Images and other contents removed from the image store because nobody needed them.",
+	})
+	imagesCollectedBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "images_collected_bytes_total",
+		Help: "Bytes removed from the image store because nobody needed them.",
+	})
 	snapshotAge = &ageCollector{
 		desc: prometheus.NewDesc(namespace+"_host_snapshot_age_seconds", "Time since the beginning of the last look at a host that worked.", []string{labelInstance}, nil),
 	}
@@ -68,7 +89,8 @@ var byInstance = []interface {
 }{hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected}
 
 func init() {
-	metrics.Registry.MustRegister(hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected, driftRepairs, readySeconds, snapshotAge)
+	metrics.Registry.MustRegister(hostCommands, hostCommandSeconds, hostCommandsWaiting, hostLooks, hostConnected, driftRepairs, readySeconds,
+		probes, probeSeconds, probesWaiting, imagesCollected, imagesCollectedBytes, snapshotAge)
 }
 
 // Command counts a command that changes something on a host. failure is the
@@ -115,6 +137,29 @@ func DriftRepaired(kind, action string) { driftRepairs.WithLabelValues(kind, act
 // Ready tells how long a change took to become real.
 func Ready(kind string, took time.Duration) {
 	readySeconds.WithLabelValues(kind).Observe(took.Seconds())
+}
+
+// Results of a probe.
+const (
+	ProbeSucceeded = resultOK
+	ProbeFailed    = "failed"
+	// ProbeImpossible says nothing about the unikernel.
+	ProbeImpossible = "impossible"
+)
+
+// Probed counts a probe; kind is http, tcp or dns.
+func Probed(kind, result string, took time.Duration) {
+	probes.WithLabelValues(kind, result).Inc()
+	probeSeconds.WithLabelValues(kind).Observe(took.Seconds())
+}
+
+// ProbesWaiting tells how many probes are late.
+func ProbesWaiting(count int) { probesWaiting.Set(float64(count)) }
+
+// ImagesCollected counts what was removed from the image store.
+func ImagesCollected(count int, bytes int64) {
+	imagesCollected.Add(float64(count))
+	imagesCollectedBytes.Add(float64(bytes))
 }
 
 // ageCollector works out ages when it is asked.

@@ -24,10 +24,12 @@ import (
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
 	"mollymawk.dev/operator/internal/accounts"
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/metrics"
 	"mollymawk.dev/operator/internal/options"
+	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/redact"
 )
 
@@ -55,10 +57,14 @@ func Run(ctx context.Context, cluster *rest.Config, o options.Options, log logr.
 	if err != nil {
 		return err
 	}
-	if err := addParts(ctx, mgr, o, log); err != nil {
+	store, err := images.OpenStore(ctx, o.ImageStore)
+	if err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	if err := addParts(ctx, mgr, store, o, log); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	return errors.Join(mgr.Start(ctx), store.Close())
 }
 
 func newManager(cluster *rest.Config, o options.Options, log logr.Logger) (ctrl.Manager, error) {
@@ -105,25 +111,31 @@ func cacheOptions(namespace string) cache.Options {
 	}
 }
 
-// addParts adds the pool of hosts, the fetcher of images and the reconcilers.
-func addParts(ctx context.Context, mgr ctrl.Manager, o options.Options, log logr.Logger) error {
+// addParts adds the pool of hosts, the fetcher of images, the collector of those
+// that nobody needs, and the reconcilers.
+func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, o options.Options, log logr.Logger) error {
 	pool, err := newPool(o, mgr.Elected(), log)
 	if err != nil {
 		return err
 	}
-	store, err := images.NewStore(o.ImageStore)
+	policy, err := o.Egress()
 	if err != nil {
 		return err
 	}
 	wakeups := &controllers.Wakeups{}
-	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, AllowLoopback: o.AllowLoopbackSources}, wakeups.Wake)
-	for _, part := range append(newAccounts(mgr, o, log), pool, fetcher) {
+	fetcher := images.NewFetcher(store, images.Options{MaxSize: o.MaxImageSize << 20, Egress: policy}, wakeups.Wake)
+	prober := probe.New(probe.Options{Dial: policy.DialContext, Forbidden: egress.ErrRefused}, wakeups.Wake)
+	collector := &images.Collector{
+		Store: store, Needed: controllers.NeededImages(mgr.GetCache()),
+		Every: images.DefaultCollectEvery, Grace: o.ImageStoreGrace, Log: log.WithName("images"),
+	}
+	for _, part := range append(newAccounts(mgr, o, log), pool, fetcher, prober, collector) {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}
 	}
 	return controllers.Setup(ctx, mgr, controllers.Config{
-		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Wakeups: wakeups, Workers: o.Workers,
+		Namespace: o.Namespace, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: o.Workers,
 		ProvisionNamespaces: o.ProvisionNamespaces,
 	})
 }

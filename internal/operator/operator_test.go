@@ -2,11 +2,16 @@ package operator_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -89,11 +94,26 @@ func get(address, path string) (string, error) {
 	return string(body), err
 }
 
+// oldImage puts something into an image store that was written long ago.
+func oldImage(t *testing.T, store string) (path string) {
+	t.Helper()
+	sum := sha256.Sum256([]byte("surplus"))
+	path = filepath.Join(store, "blobs", hex.EncodeToString(sum[:]))
+	past := time.Now().Add(-48 * time.Hour)
+	for _, err := range []error{os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("surplus"), 0o600), os.Chtimes(path, past, past)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
 // TestRun starts the whole operator with a leader's lease, asks all its servers,
 // and ends it.
 func TestRun(t *testing.T) {
 	c := newClient(t)
 	o := settings(t, c)
+	surplus := oldImage(t, o.ImageStore)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- operator.Run(ctx, testenv.Config(t), o, logr.Discard()) }()
@@ -132,6 +152,12 @@ func TestRun(t *testing.T) {
 	}
 	eventually(t, "gone", func() error {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(instance), instance); client.IgnoreNotFound(err) != nil || err == nil {
+			return fmt.Errorf("still there: %w", err)
+		}
+		return nil
+	})
+	eventually(t, "an image that nobody needs is removed", func() error {
+		if _, err := os.Stat(surplus); !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("still there: %w", err)
 		}
 		return nil

@@ -1,12 +1,15 @@
 package options_test
 
 import (
+	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/options"
 )
 
@@ -15,14 +18,14 @@ func TestFlags(t *testing.T) {
 	o := options.Default()
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	o.AddFlags(flags)
-	err := flags.Parse([]string{"--workers=3", "--leader-elect=false", "--image-store=/images", "--shutdown-timeout=5s", "--pprof-bind-address=127.0.0.1:6060"})
+	err := flags.Parse([]string{"--workers=3", "--leader-elect=false", "--image-store=/images", "--image-store-grace=1h", "--shutdown-timeout=5s", "--pprof-bind-address=127.0.0.1:6060"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := o.Validate(); err != nil {
 		t.Errorf("refused: %v", err)
 	}
-	if o.Namespace != "mollymawk-system" || o.Workers != 3 || o.LeaderElection || o.ImageStore != "/images" || o.ShutdownTimeout != 5*time.Second || o.PprofAddress == "" {
+	if o.Namespace != "mollymawk-system" || o.Workers != 3 || o.LeaderElection || o.ImageStore != "/images" || o.ImageStoreGrace != time.Hour || o.ShutdownTimeout != 5*time.Second || o.PprofAddress == "" {
 		t.Errorf("%+v", o)
 	}
 }
@@ -31,12 +34,14 @@ func TestValidate(t *testing.T) {
 	for flag, change := range map[string]func(*options.Options){
 		"--namespace":         func(o *options.Options) { o.Namespace = "" },
 		"--image-store":       func(o *options.Options) { o.ImageStore = "" },
+		"--image-store-grace": func(o *options.Options) { o.ImageStoreGrace = time.Second },
 		"--max-image-size":    func(o *options.Options) { o.MaxImageSize = 0 },
 		"--workers":           func(o *options.Options) { o.Workers = 0 },
 		"--host-commands":     func(o *options.Options) { o.HostCommands = -1 },
 		"--unikernel-metrics": func(o *options.Options) { o.UnikernelMetrics = -1 },
 		"--bootstrap-admin":   func(o *options.Options) { o.BootstrapAdminPasswordFile = "password" },
 		"--shutdown-timeout":  func(o *options.Options) { o.ShutdownTimeout = -1 },
+		"--allow-egress":      func(o *options.Options) { o.AllowEgress = []string{"10.0.0.0/8", "10.0.0.0/33"} },
 	} {
 		o := options.Default()
 		o.Namespace = "mollymawk-system"
@@ -61,6 +66,25 @@ func TestUsersAreMadeByAdministrators(t *testing.T) {
 			t.Errorf("--%s takes a password", f.Name)
 		}
 	})
+}
+
+func TestEgress(t *testing.T) {
+	o := options.Default()
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o.AddFlags(flags)
+	if got, err := o.Egress(); err != nil || !reflect.DeepEqual(got, egress.Policy{}) {
+		t.Errorf("by default: %+v, %v", got, err)
+	}
+	if err := flags.Parse([]string{"--allow-egress=169.254.7.0/24", "--allow-egress", "fe80::1,Metadata.example.org", "--allow-loopback-sources"}); err != nil {
+		t.Fatal(err)
+	}
+	want := egress.Policy{
+		AllowLoopback: true, AllowHosts: []string{"metadata.example.org"},
+		AllowNetworks: []netip.Prefix{netip.MustParsePrefix("169.254.7.0/24"), netip.MustParsePrefix("fe80::1/128")},
+	}
+	if got, err := o.Egress(); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 func TestProfilingIsOffByDefault(t *testing.T) {

@@ -78,6 +78,18 @@ func (o Outcome) OrWait(after time.Duration) Outcome {
 	return o
 }
 
+// AtLatest comes back after some time, unless it does so earlier by itself. How a
+// failure is retried stays as it is.
+func (o Outcome) AtLatest(after time.Duration) Outcome {
+	switch o.kind {
+	case done:
+		return Wait(after)
+	case waiting:
+		return Wait(min(o.after, after))
+	}
+	return o
+}
+
 // Ended tells whether no further step should run.
 func (o Outcome) Ended() bool { return o.kind != proceed }
 

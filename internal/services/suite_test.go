@@ -35,9 +35,11 @@ import (
 	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/controllers"
+	"mollymawk.dev/operator/internal/egress"
 	"mollymawk.dev/operator/internal/hosts"
 	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/operator"
+	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/services"
 	"mollymawk.dev/operator/internal/testenv"
 )
@@ -170,15 +172,16 @@ func (w *world) runOperator(change []func(*services.Options)) {
 
 func (w *world) addControllers(ctx context.Context, mgr ctrl.Manager) {
 	w.Helper()
-	store, err := images.NewStore(w.TempDir())
+	store, err := images.OpenStore(ctx, w.TempDir())
 	if err != nil {
 		w.Fatal(err)
 	}
 	wakeups := &controllers.Wakeups{}
-	fetcher := images.NewFetcher(store, images.Options{AllowLoopback: true}, wakeups.Wake)
+	fetcher := images.NewFetcher(store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
+	prober := probe.New(probe.Options{Dial: egress.Policy{AllowLoopback: true}.DialContext, Forbidden: egress.ErrRefused}, wakeups.Wake)
 	for _, err := range []error{
-		mgr.Add(w.pool), mgr.Add(fetcher),
-		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: w.pool, Images: fetcher, Wakeups: wakeups, Workers: 8}),
+		mgr.Add(w.pool), mgr.Add(fetcher), mgr.Add(prober),
+		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: w.pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 8}),
 	} {
 		if err != nil {
 			w.Fatal(err)
