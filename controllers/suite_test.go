@@ -59,6 +59,8 @@ type world struct {
 	// instance is the name of the AlbatrossInstance for host.
 	instance string
 	web      *website
+	// byHand has nobody make namespaces for users.
+	byHand bool
 	// stop ends the operator and start begins it anew.
 	stop  func()
 	start func()
@@ -170,7 +172,7 @@ func (w *world) addParts(ctx context.Context, mgr ctrl.Manager, imageDir string)
 	prober := probe.New(probe.Options{}, wakeups.Wake)
 	for _, err := range []error{
 		mgr.Add(pool), mgr.Add(fetcher), mgr.Add(prober),
-		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 8, Now: w.now}),
+		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 8, Now: w.now, ProvisionNamespaces: !w.byHand}),
 	} {
 		if err != nil {
 			w.Fatal(err)
@@ -185,8 +187,9 @@ func (w *world) cleanUp() {
 	var volumes v1alpha1.VolumeList
 	var instances v1alpha1.AlbatrossInstanceList
 	var all []client.Object
+	var users v1alpha1.UserList
 	var secrets corev1.SecretList
-	for _, list := range []client.ObjectList{&unikernels, &volumes, &instances} {
+	for _, list := range []client.ObjectList{&unikernels, &volumes, &instances, &users} {
 		if err := w.List(context.Background(), list); err != nil {
 			w.Error(err)
 		}
@@ -196,6 +199,9 @@ func (w *world) cleanUp() {
 	}
 	for i := range secrets.Items {
 		all = append(all, &secrets.Items[i])
+	}
+	for i := range users.Items {
+		all = append(all, &users.Items[i])
 	}
 	for i := range unikernels.Items {
 		all = append(all, &unikernels.Items[i])
@@ -221,7 +227,7 @@ func (w *world) checkRules() {
 	w.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
-	for _, list := range []client.ObjectList{&v1alpha1.UnikernelList{}, &v1alpha1.VolumeList{}, &v1alpha1.AlbatrossInstanceList{}} {
+	for _, list := range []client.ObjectList{&v1alpha1.UnikernelList{}, &v1alpha1.VolumeList{}, &v1alpha1.AlbatrossInstanceList{}, &v1alpha1.UserList{}} {
 		changes, err := w.Watch(ctx, list)
 		if err != nil {
 			w.Fatal(err)

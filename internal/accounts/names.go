@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -15,6 +16,10 @@ const maxName = 63
 // checkName gives the name of a User in the form that is kept, in lower case.
 func checkName(name string) (string, error) {
 	if len(name) > maxName {
+		return "", ErrInvalidName
+	}
+	// Of other letters some become ASCII in lower case.
+	if strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
 		return "", ErrInvalidName
 	}
 	name = strings.ToLower(name)
