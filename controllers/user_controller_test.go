@@ -113,7 +113,10 @@ func TestUserWithRightsOfTheTenant(t *testing.T) {
 		uk.Namespace = namespace
 		return as.Create(t.Context(), uk)
 	}
-	w.wait("allowed", func() (bool, string) { err := try(alice.Name); return err == nil || apierrors.IsAlreadyExists(err), errorText(err) })
+	w.wait("allowed", func() (bool, string) {
+		err := try(alice.Name)
+		return err == nil || apierrors.IsAlreadyExists(err), errorText(err)
+	})
 	if err := try(bob.Name); !apierrors.IsForbidden(err) {
 		t.Errorf("in another's namespace: %v", err)
 	}

@@ -163,6 +163,9 @@ func newInstance(name, secret string, r InstanceRequest) *v1alpha1.AlbatrossInst
 
 // answers tries whether the host takes the credentials, before anything is written.
 func (s *Services) answers(ctx context.Context, name string, r InstanceRequest) error {
+	if r.Host == "" {
+		return &Invalid{"host", "must be given"}
+	}
 	port := r.Port
 	if port == 0 {
 		port = v1alpha1.DefaultPort

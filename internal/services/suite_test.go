@@ -86,9 +86,10 @@ func newWorld(t testing.TB, change ...func(*services.Options)) *world {
 	w.mustCreate(loadAll(t, "../../config/rbac/api_admin_role.yaml")...)
 	w.host = albatrosstest.Start(t, albatrosstest.Options{})
 	t.Cleanup(w.cleanUp)
-	w.runOperator(change)
+	w.Services, w.pool = w.runOperator(change)
 	w.addInstance(w.instance, w.host, w.user.Namespace)
 	w.untilConnected(w.instance)
+	w.untilPooled(w.pool)
 	return w
 }
 
@@ -143,21 +144,23 @@ func loadAll(t testing.TB, file string) (all []client.Object) {
 	return all
 }
 
-func (w *world) runOperator(change []func(*services.Options)) {
+// runOperator starts a replica of the operator. The first is the leader.
+func (w *world) runOperator(change []func(*services.Options)) (*services.Services, *hosts.Pool) {
 	w.Helper()
 	mgr, err := ctrl.NewManager(testenv.Config(w.TB), ctrl.Options{
 		Scheme: w.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: new(true)},
-		Logger:     logr.Discard(),
+		Controller:     config.Controller{SkipNameValidation: new(true)},
+		Logger:         logr.Discard(),
+		LeaderElection: true, LeaderElectionID: "test", LeaderElectionNamespace: w.system,
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w.pool = hosts.New(hosts.Options{Log: logr.Discard(), RetryDelay: 50 * time.Millisecond, ProbeTimeout: time.Second})
-	w.addControllers(ctx, mgr)
-	w.Services = w.newServices(mgr, w.pool, change)
-	if err := mgr.Add(w.Services); err != nil {
+	pool := hosts.New(hosts.Options{Log: logr.Discard(), RetryDelay: 50 * time.Millisecond, ProbeTimeout: time.Second, Elected: mgr.Elected()})
+	w.addControllers(ctx, mgr, pool)
+	s := w.newServices(mgr, pool, change)
+	if err := mgr.Add(s); err != nil {
 		w.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -168,9 +171,10 @@ func (w *world) runOperator(change []func(*services.Options)) {
 			w.Errorf("operator: %v", err)
 		}
 	})
+	return s, pool
 }
 
-func (w *world) addControllers(ctx context.Context, mgr ctrl.Manager) {
+func (w *world) addControllers(ctx context.Context, mgr ctrl.Manager, pool *hosts.Pool) {
 	w.Helper()
 	store, err := images.OpenStore(ctx, w.TempDir())
 	if err != nil {
@@ -180,8 +184,8 @@ func (w *world) addControllers(ctx context.Context, mgr ctrl.Manager) {
 	fetcher := images.NewFetcher(store, images.Options{Egress: egress.Policy{AllowLoopback: true}}, wakeups.Wake)
 	prober := probe.New(probe.Options{Dial: egress.Policy{AllowLoopback: true}.DialContext, Forbidden: egress.ErrRefused}, wakeups.Wake)
 	for _, err := range []error{
-		mgr.Add(w.pool), mgr.Add(fetcher), mgr.Add(prober),
-		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: w.pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 8}),
+		mgr.Add(pool), mgr.Add(fetcher), mgr.Add(prober),
+		controllers.Setup(ctx, mgr, controllers.Config{Namespace: w.system, Hosts: pool, Images: fetcher, Probes: prober, Wakeups: wakeups, Workers: 8}),
 	} {
 		if err != nil {
 			w.Fatal(err)
@@ -264,6 +268,19 @@ func somePolicy() *v1alpha1.Policy {
 		Unikernels: 10, CPUIDs: []v1alpha1.CPUID{0, 1}, Memory: v1alpha1.FromMiB(512), Storage: new(v1alpha1.FromMiB(100)),
 		Bridges: []v1alpha1.BridgeName{"service"},
 	}
+}
+
+// untilPooled waits until a replica has looked at the host with the user's policy.
+func (w *world) untilPooled(pool *hosts.Pool) {
+	w.Helper()
+	w.wait("the replica knows the host", func() (bool, string) {
+		state, _ := pool.State(w.instance)
+		if state.Snapshot == nil {
+			return false, state.Problem()
+		}
+		_, ok := state.Snapshot.Policies[w.user.Namespace]
+		return ok, "no policy"
+	})
 }
 
 // untilConnected waits until an instance is ready in its present generation, with

@@ -67,7 +67,13 @@ func (s *Services) CreateUnikernel(ctx context.Context, id Identity, r CreateReq
 		return s.recreate(ctx, id, before, spec, r.Force)
 	}
 	uk := &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: id.Namespace, Name: name}, Spec: spec}
-	if _, runs := host.Snapshot().Unikernels[p.name(name).String()]; runs {
+	snapshot := host.Snapshot()
+	if r.Force { // what is to be replaced must be known for certain
+		if snapshot, err = host.Refresh(ctx); err != nil {
+			return hostError(instance, err)
+		}
+	}
+	if _, runs := snapshot.Unikernels[p.name(name).String()]; runs {
 		if !r.Force {
 			return &Refused{v1alpha1.ReasonNameTaken, textUnikernelExists}
 		}
