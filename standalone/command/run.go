@@ -47,6 +47,7 @@ func addFlags(cmd *cobra.Command) {
 	flags.IntVar(&e.controlPlane.Port, "port", 0, "port of the API server; 0 means that of the last start, or any free one")
 	flags.BoolVar(&e.demo, "demo", false, "add a simulated host and the samples")
 	flags.StringVar(&e.operator.MetricsAddress, "metrics-bind-address", e.operator.MetricsAddress, `address of the operator's metrics; "0" for none`)
+	addAPIFlags(flags, &e.operator)
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		e.out = cmd.OutOrStdout()
@@ -67,6 +68,9 @@ func (e everything) run(ctx context.Context) (err error) {
 		return nil
 	}
 	e.operator.ImageStore = filepath.Join(e.controlPlane.DataDir, "images")
+	if err := prepareAPI(e.controlPlane.DataDir, &e.operator); err != nil {
+		return err
+	}
 	log, closeLog, err := openLog(filepath.Join(e.controlPlane.DataDir, "operator.log"))
 	if err != nil {
 		return err
@@ -80,7 +84,7 @@ func (e everything) runOn(ctx context.Context, server *controlplane.Server, log 
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(install.CRDs(ctx, c), install.Namespace(ctx, c, systemNamespace)); err != nil {
+	if err := errors.Join(install.CRDs(ctx, c), install.Roles(ctx, c), install.Namespace(ctx, c, systemNamespace)); err != nil {
 		return err
 	}
 	// The parts end together: with the context, or when one of them fails.
@@ -119,6 +123,9 @@ func (e everything) attend(ctx context.Context, server *controlplane.Server, c c
 		if err := e.show(ctx, server); err != nil {
 			return err
 		}
+		if err := e.showAPI(ctx); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(e.out, "\nready kubeconfig=%s\n", server.Kubeconfig())
 	<-ctx.Done()
@@ -133,6 +140,18 @@ func (e everything) show(ctx context.Context, server *controlplane.Server) error
 		}
 	}
 	return demo.Explain(e.out, server.Kubeconfig())
+}
+
+// showAPI says how to use the HTTP API, with a token that works.
+func (e everything) showAPI(ctx context.Context) error {
+	if e.operator.API.Off() || e.operator.API.TLSCertDir != "" || e.operator.BootstrapAdmin == "" {
+		return nil
+	}
+	api := demo.API{URL: "http://" + e.operator.API.Address, Email: e.operator.BootstrapAdmin, PasswordFile: e.operator.BootstrapAdminPasswordFile}
+	if err := api.PrepareToken(ctx, e.controlPlane.DataDir); err != nil {
+		return err
+	}
+	return api.Explain(e.out)
 }
 
 func newClient(config *rest.Config) (client.Client, error) {

@@ -65,8 +65,8 @@ func (c *call) fillVolume(create bool) reply {
 	if err != nil {
 		return c.unreadableForm(err)
 	}
-	from := &sensitive{from: file}
-	var data io.Reader = io.LimitReader(from, c.options().Limits.Volume)
+	from := &sensitive{from: &bounded{file, c.options().Limits.Volume}}
+	var data io.Reader = from
 	if nothing {
 		data = nil
 	}
@@ -191,3 +191,17 @@ const copied = 64 << 10
 
 // onlyWriter has io.CopyBuffer use its buffer.
 type onlyWriter struct{ io.Writer }
+
+// bounded fails after a number of bytes, where io.LimitReader would end well.
+type bounded struct {
+	from io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p[:min(int64(len(p)), b.left+1)])
+	if b.left -= int64(n); b.left < 0 {
+		return n, errTooLong
+	}
+	return n, err
+}
