@@ -359,7 +359,11 @@ func (s *site) refusals(lines map[string]string, host *albatrosstest.Host) {
 
 	lift := host.Inject(albatrosstest.Fault{Kind: albatrosstest.Refuse})
 	defer lift()
-	s.eventually("the host is lost", func() bool { return strings.Contains(s.curl(lines["List unikernels"]), `"errors":[{`) })
+	// Three looks have to fail; a retry is one.
+	s.eventually("the host is lost", func() bool {
+		s.curl(lines["Retry Albatross Connection (Admin)"])
+		return strings.Contains(s.curl(lines["List unikernels"]), `"errors":[{`)
+	})
 	s.match("list", s.curl(lines["List unikernels"]), `\{"status":200,"title":"Unikernel Information","success":true,"data":\{"data":\[\],"errors":\[\{"instance":"eu-west-2","error":"[^"]+"\}\]\}\}`)
 	for section, prefix := range map[string]string{
 		"Deploy a unikernel": "Albatross Query Error: ", "Destroy a Unikernel": "Error querying albatross: ", "Restart a Unikernel": "Error querying albatross: ",
