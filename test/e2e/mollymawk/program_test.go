@@ -47,7 +47,7 @@ type site struct {
 	testing.TB
 	// folder is the program's, work that in which curl runs.
 	folder, work string
-	token      string
+	token        string
 }
 
 // newSite starts the program with the user of the document as its administrator.
