@@ -11,8 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"mollymawk.dev/operator/api/v1alpha1"
+	"mollymawk.dev/operator/config/rbac"
 	"mollymawk.dev/operator/internal/testenv"
 )
 
@@ -96,12 +98,7 @@ func TestUserGetsANamespace(t *testing.T) {
 // TestUserWithRightsOfTheTenant has the API server decide what the user may do.
 func TestUserWithRightsOfTheTenant(t *testing.T) {
 	w := newSilentWorld(t)
-	w.create(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "mollymawk-tenant"}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{"unikernels", "volumes"}, Verbs: []string{"create", "get", "list", "delete"}},
-	}})
-	w.Cleanup(func() {
-		_ = w.Delete(context.Background(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "mollymawk-tenant"}})
-	})
+	w.createRole(rbac.TenantRole)
 	alice, bob := w.newUser("alice"), w.newUser("bob")
 	w.create(alice)
 	w.create(bob)
@@ -140,6 +137,70 @@ func TestUserWithRightsOfTheTenant(t *testing.T) {
 	change(w, alice, func(u *v1alpha1.User) { u.Spec.Active = nil })
 	w.untilReady(alice)
 	w.wait("allowed again", func() (bool, string) { err := try(alice.Name); return apierrors.IsAlreadyExists(err), errorText(err) })
+}
+
+// createRole makes a ClusterRole as it is installed, until the test ends.
+func (w *world) createRole(manifest []byte) *rbacv1.ClusterRole {
+	w.Helper()
+	role := &rbacv1.ClusterRole{}
+	if err := yaml.UnmarshalStrict(manifest, role); err != nil {
+		w.Fatal(err)
+	}
+	role.Name = rbac.NamePrefix + role.Name
+	w.create(role)
+	w.Cleanup(func() { _ = w.Delete(context.Background(), role) })
+	return role
+}
+
+// TestRightsOfTheProvisioner has the role that lets the operator make namespaces be
+// enough for that, and for nothing more.
+func TestRightsOfTheProvisioner(t *testing.T) {
+	w := newSilentWorld(t)
+	w.createRole(rbac.TenantRole)
+	role := w.createRole(rbac.NamespaceProvisionerRole)
+	name := "provisioner-" + rand.String(6)
+	w.create(&rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+	})
+	w.Cleanup(func() {
+		_ = w.Delete(context.Background(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	})
+	as, namespace := w.impersonating(name), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	w.wait("allowed", func() (bool, string) { err := as.Create(t.Context(), namespace); return err == nil, errorText(err) })
+	binding := func(object, role string) *rbacv1.RoleBinding {
+		return &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: object, Namespace: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "mollymawk:alice"}},
+		}
+	}
+	ours, foreign := binding("mollymawk-user", "mollymawk-tenant"), binding("foreign", "mollymawk-tenant")
+	w.create(foreign)
+	if err := as.Create(t.Context(), ours); err != nil {
+		t.Errorf("bind the tenant's role: %v", err)
+	}
+	ours.Labels = map[string]string{v1alpha1.LabelUser: "alice"}
+	if err := as.Update(t.Context(), ours); err != nil {
+		t.Errorf("change the binding: %v", err)
+	}
+	if err := as.Delete(t.Context(), ours); err != nil {
+		t.Errorf("delete the binding: %v", err)
+	}
+	for what, forbidden := range map[string]func() error{
+		"bind an administrator's role": func() error { return as.Create(t.Context(), binding("mollymawk-user", "cluster-admin")) },
+		"read another binding":         func() error { return as.Get(t.Context(), client.ObjectKeyFromObject(foreign), &rbacv1.RoleBinding{}) },
+		"delete another binding":       func() error { return as.Delete(t.Context(), foreign) },
+		"delete a namespace":           func() error { return as.Delete(t.Context(), namespace) },
+		"give a namespace away":        func() error { return as.Update(t.Context(), namespace) },
+		"read Secrets":                 func() error { return as.List(t.Context(), &corev1.SecretList{}, client.InNamespace(name)) },
+	} {
+		if err := forbidden(); !apierrors.IsForbidden(err) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	w.delete(namespace)
 }
 
 func (w *world) impersonating(name string) client.Client {

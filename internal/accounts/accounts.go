@@ -102,6 +102,10 @@ func (a *Accounts) Start(ctx context.Context) error {
 			return nil
 		}
 	}
+	// Namespaces are read from the cache, which is to be filled before the first call.
+	if _, err := a.options.Cache.GetInformer(ctx, &corev1.Namespace{}); err != nil {
+		return fmt.Errorf("accounts: watch: %w", err)
+	}
 	a.ready.Store(true)
 	a.count(ctx)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)

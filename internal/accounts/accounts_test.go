@@ -198,7 +198,10 @@ func TestTokens(t *testing.T) {
 	if err != nil || updated.Name != "renamed" || updated.ExpiresIn != 800000*time.Second || !updated.CreatedAt.Equal(token.CreatedAt) || updated.Value != token.Value || updated.UsageCount != 1 {
 		t.Errorf("%+v, %v", updated, err)
 	}
-	w.until("renamed", func() bool { id, err := a.Authenticate(t.Context(), bearer(token)); return err == nil && id.TokenName == "renamed" })
+	w.until("renamed", func() bool {
+		id, err := a.Authenticate(t.Context(), bearer(token))
+		return err == nil && id.TokenName == "renamed"
+	})
 
 	// Expiry counts from when it was made, and an update can take it back.
 	w.clock.advance(800000*time.Second - time.Minute)
@@ -224,7 +227,10 @@ func TestTokens(t *testing.T) {
 	if _, err := a.Authenticate(t.Context(), bearer(token)); !errors.Is(err, ErrUnknownToken) {
 		t.Errorf("revoked by this replica: %v", err)
 	}
-	w.until("revoked", func() bool { _, err := b.Authenticate(t.Context(), bearer(token)); return errors.Is(err, ErrUnknownToken) })
+	w.until("revoked", func() bool {
+		_, err := b.Authenticate(t.Context(), bearer(token))
+		return errors.Is(err, ErrUnknownToken)
+	})
 	if err := b.DeleteToken(t.Context(), alice, token.Value); !errors.Is(err, ErrUnknownToken) {
 		t.Errorf("revoked twice: %v", err)
 	}
@@ -388,7 +394,10 @@ func TestChangesByKubectl(t *testing.T) {
 		t.Errorf("the other token: %v", err)
 	}
 	w.must(w.Delete(t.Context(), user))
-	w.until("gone", func() bool { _, err := a.Authenticate(t.Context(), bearer(other)); return errors.Is(err, ErrUnknownToken) })
+	w.until("gone", func() bool {
+		_, err := a.Authenticate(t.Context(), bearer(other))
+		return errors.Is(err, ErrUnknownToken)
+	})
 	if _, err := a.Profile(t.Context(), alice); !errors.Is(err, ErrUnknownAccount) {
 		t.Errorf("profile: %v", err)
 	}

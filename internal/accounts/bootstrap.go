@@ -18,7 +18,7 @@ import (
 
 // BootstrapSecret is the Secret of the operator's namespace with the first
 // administrator's password, under the key "password", when no file has it.
-const BootstrapSecret = "mollymawk-bootstrap-admin"
+const BootstrapSecret = "mollymawk-bootstrap-admin" //nolint:gosec // a name
 
 // Bootstrap makes the first administrator, so that nobody becomes one by being the
 // first to register.

@@ -14,7 +14,7 @@ import (
 )
 
 // secretPrefix is followed by the UID of the User.
-const secretPrefix = "mollymawk-account-"
+const secretPrefix = "mollymawk-account-" //nolint:gosec // a name
 
 // account is what is known of one user. User or Secret may be missing while the
 // other was seen already. What it points to is never changed.

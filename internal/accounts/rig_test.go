@@ -207,8 +207,10 @@ func (w *world) stored(name string, token Token) storedUsage {
 	return parseRecord(w.secret(name).Data).usage[digestOf(token.Value).id()]
 }
 
-func bearer(token Token) Credential     { return Credential{Bearer: token.Value} }
-func cookie(session Session) Credential { return Credential{Session: session.Value, UserAgent: browser} }
+func bearer(token Token) Credential { return Credential{Bearer: token.Value} }
+func cookie(session Session) Credential {
+	return Credential{Session: session.Value, UserAgent: browser}
+}
 
 // newUser and newAccountSecret are objects as a watch brings them.
 func newTestUser(name string, uid types.UID, version int) *v1alpha1.User {

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -14,28 +13,23 @@ import (
 	"mollymawk.dev/operator/internal/options"
 )
 
-const (
-	// adminEmail is the address of the administrator who is made at the first start.
-	adminEmail = "admin@localhost"
-	// passwordFile and addressFile are in the data folder.
-	passwordFile = "admin-password"
-	addressFile  = "api-address"
-)
+// addressFile in the data folder has the address of the HTTP API.
+const addressFile = "api-address"
 
 // addAPIFlags adds the flags of the HTTP API that make sense on one machine.
 func addAPIFlags(flags *pflag.FlagSet, o *options.Options) {
-	o.API.Address, o.ProvisionNamespaces, o.BootstrapAdmin = "127.0.0.1:0", true, adminEmail
+	o.API.Address = "127.0.0.1:0"
 	all := pflag.NewFlagSet("", pflag.ContinueOnError)
 	o.AddFlags(all)
 	all.VisitAll(func(f *pflag.Flag) {
-		if strings.HasPrefix(f.Name, "api-") || f.Name == "trusted-proxies" || f.Name == "registration" || strings.HasPrefix(f.Name, "bootstrap-admin") {
+		if strings.HasPrefix(f.Name, "api-") || f.Name == "trusted-proxies" || f.Name == "bootstrap-admin-password-file" {
 			flags.AddFlag(f)
 		}
 	})
 }
 
-// prepareAPI chooses the address of the HTTP API and the administrator's password,
-// unless they are given or were chosen before.
+// prepareAPI chooses the address of the HTTP API, unless one is given or was chosen
+// before.
 func prepareAPI(dataDir string, o *options.Options) error {
 	if o.API.Off() {
 		return nil
@@ -45,10 +39,6 @@ func prepareAPI(dataDir string, o *options.Options) error {
 		return err
 	}
 	o.API.Address = address
-	if o.BootstrapAdmin != "" && o.BootstrapAdminPasswordFile == "" {
-		o.BootstrapAdminPasswordFile = filepath.Join(dataDir, passwordFile)
-		return writeOnce(o.BootstrapAdminPasswordFile, rand.Text()+"\n")
-	}
 	return nil
 }
 
@@ -78,17 +68,4 @@ func apiAddress(file, wanted string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("--api-bind-address: %w", err)
-}
-
-// writeOnce keeps what an earlier start wrote.
-func writeOnce(file, content string) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("the administrator's password: %w", err)
-	}
-	_, err = f.WriteString(content)
-	return errors.Join(err, f.Close())
 }

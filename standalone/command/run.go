@@ -40,12 +40,16 @@ func addFlags(cmd *cobra.Command) {
 	// One process on one machine: nobody to compete with, and sources beside it.
 	e.operator.LeaderElection = false
 	e.operator.AllowLoopbackSources = true
+	e.operator.ProvisionNamespaces = true
+	e.operator.BootstrapAdmin = adminEmail
 	e.operator.MetricsAddress, e.operator.HealthAddress = "0", "0"
 	flags := cmd.Flags()
 	flags.StringVar(&e.controlPlane.DataDir, "data-dir", defaultDataDir, "folder that keeps all data")
 	flags.StringVar(&e.controlPlane.BindAddress, "bind-address", controlplane.DefaultBindAddress, "IP address of the API server")
 	flags.IntVar(&e.controlPlane.Port, "port", 0, "port of the API server; 0 means that of the last start, or any free one")
 	flags.BoolVar(&e.demo, "demo", false, "add a simulated host and the samples")
+	flags.StringVar(&e.operator.BootstrapAdmin, "bootstrap-admin", e.operator.BootstrapAdmin, "e-mail address of the administrator who is made when there is none")
+	flags.BoolVar(&e.operator.Registration, "registration", e.operator.Registration, "let anybody register as a user of the HTTP API; an administrator admits them")
 	flags.StringVar(&e.operator.MetricsAddress, "metrics-bind-address", e.operator.MetricsAddress, `address of the operator's metrics; "0" for none`)
 	addAPIFlags(flags, &e.operator)
 	cmd.Args = cobra.NoArgs
@@ -68,7 +72,7 @@ func (e everything) run(ctx context.Context) (err error) {
 		return nil
 	}
 	e.operator.ImageStore = filepath.Join(e.controlPlane.DataDir, "images")
-	if err := prepareAPI(e.controlPlane.DataDir, &e.operator); err != nil {
+	if err := errors.Join(e.prepareAdmin(), prepareAPI(e.controlPlane.DataDir, &e.operator)); err != nil {
 		return err
 	}
 	log, closeLog, err := openLog(filepath.Join(e.controlPlane.DataDir, "operator.log"))
@@ -84,7 +88,10 @@ func (e everything) runOn(ctx context.Context, server *controlplane.Server, log 
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(install.CRDs(ctx, c), install.Roles(ctx, c), install.Namespace(ctx, c, systemNamespace)); err != nil {
+	err = errors.Join(
+		install.CRDs(ctx, c), install.Namespace(ctx, c, systemNamespace), install.TenantRole(ctx, c), install.AdminRole(ctx, c),
+	)
+	if err != nil {
 		return err
 	}
 	// The parts end together: with the context, or when one of them fails.

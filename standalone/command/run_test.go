@@ -12,11 +12,14 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/albatross/albatrosstest"
+	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/standalone/controlplane"
 	"mollymawk.dev/operator/standalone/demo"
 	"mollymawk.dev/operator/standalone/install"
@@ -99,11 +102,12 @@ func TestEverything(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	p := start(t, "--data-dir", dir, "--demo")
 	kubeconfig := p.ready(t)
-	for _, want := range []string{"Starting the API server", "NAME ", "\nlocal ", "\nhello ", "export KUBECONFIG=" + kubeconfig + "\n", "kubectl explain"} {
+	for _, want := range []string{"Starting the API server", "Making the administrator admin@localhost", "NAME ", "\nlocal ", "\nhello ", "export KUBECONFIG=" + kubeconfig + "\n", "kubectl explain"} {
 		if !strings.Contains(p.String(), want) {
 			t.Errorf("%q is not said:\n%s", want, p)
 		}
 	}
+	t.Run("administrator", func(t *testing.T) { testAdministrator(t, kubeconfig) })
 	t.Run("installed again", func(t *testing.T) { testInstalledAgain(t, kubeconfig) })
 	t.Run("a second one", func(t *testing.T) { testSecond(t, dir, kubeconfig) })
 	p.stop()
@@ -115,6 +119,30 @@ func TestEverything(t *testing.T) {
 	}
 	t.Run("folder in use", func(t *testing.T) { testFolderInUse(t, dir) })
 	t.Run("a part fails", func(t *testing.T) { testPartFails(t, dir) })
+}
+
+// testAdministrator waits for the first user, with a namespace and rights in it.
+func testAdministrator(t *testing.T, kubeconfig string) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newClient(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var user v1alpha1.User
+	for deadline := time.Now().Add(waitLimit); !apimeta.IsStatusConditionTrue(user.Status.Conditions, v1alpha1.ConditionReady); time.Sleep(50 * time.Millisecond) {
+		if err := c.Get(t.Context(), client.ObjectKey{Name: "admin"}, &user); time.Now().After(deadline) {
+			t.Fatalf("%v: %+v", err, user.Status)
+		}
+	}
+	if user.Spec.Email != adminEmail || !user.Spec.SuperUser || user.Status.Namespace != "admin" {
+		t.Errorf("%+v", user)
+	}
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "mollymawk-tenant"}, &rbacv1.ClusterRole{}); err != nil {
+		t.Error(err)
+	}
 }
 
 // testInstalledAgain changes nothing of what is installed already.
@@ -141,7 +169,7 @@ func testInstalledAgain(t *testing.T, kubeconfig string) {
 		return found
 	}
 	before := versions()
-	if err := errors.Join(install.CRDs(t.Context(), c), install.Namespace(t.Context(), c, systemNamespace)); err != nil {
+	if err := errors.Join(install.CRDs(t.Context(), c), install.Namespace(t.Context(), c, systemNamespace), install.TenantRole(t.Context(), c)); err != nil {
 		t.Fatal(err)
 	}
 	for name, version := range versions() {

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mollymawk.dev/operator/config/crd"
+	"mollymawk.dev/operator/config/rbac"
 )
 
 // FieldManager is who owns what is installed.
@@ -49,6 +50,20 @@ func CRDs(ctx context.Context, c client.Client) error {
 		if err := established(ctx, c, object.GetName()); err != nil {
 			return fmt.Errorf("%s is not served: %w", object.GetName(), err)
 		}
+	}
+	return nil
+}
+
+// TenantRole applies the ClusterRole that users of the HTTP API have in their
+// namespaces.
+func TenantRole(ctx context.Context, c client.Client) error {
+	var object unstructured.Unstructured
+	if err := yaml.Unmarshal(rbac.TenantRole, &object.Object); err != nil {
+		return fmt.Errorf("role of tenants: %w", err)
+	}
+	object.SetName(rbac.NamePrefix + object.GetName())
+	if err := Apply(ctx, c, &object); err != nil {
+		return fmt.Errorf("role of tenants: %w", err)
 	}
 	return nil
 }

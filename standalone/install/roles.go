@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -17,29 +16,21 @@ import (
 	"mollymawk.dev/operator/config/rbac"
 )
 
-// Roles applies what users and administrators of the HTTP API may do.
-func Roles(ctx context.Context, c client.Client) error {
-	return fs.WalkDir(rbac.Files, ".", func(file string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
+// AdminRole applies what administrators of the HTTP API may do, and says who they
+// are.
+func AdminRole(ctx context.Context, c client.Client) error {
+	for reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(rbac.AdminRole))); ; {
+		manifest, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
-		manifests, err := rbac.Files.ReadFile(file)
+		if err == nil {
+			err = applyRole(ctx, c, manifest)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("role of administrators: %w", err)
 		}
-		for reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(manifests))); ; {
-			manifest, err := reader.Read()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err == nil {
-				err = applyRole(ctx, c, manifest)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", file, err)
-			}
-		}
-	})
+	}
 }
 
 // applyRole gives the names the prefix that they have in a cluster.
@@ -48,13 +39,13 @@ func applyRole(ctx context.Context, c client.Client, manifest []byte) error {
 	if err := yaml.Unmarshal(manifest, &object.Object); err != nil {
 		return err
 	}
-	object.SetName(rbac.Prefix + object.GetName())
-	role, found, err := unstructured.NestedString(object.Object, "roleRef", "name")
+	object.SetName(rbac.NamePrefix + object.GetName())
+	role, bound, err := unstructured.NestedString(object.Object, "roleRef", "name")
 	if err != nil {
 		return err
 	}
-	if found {
-		if err := unstructured.SetNestedField(object.Object, rbac.Prefix+role, "roleRef", "name"); err != nil {
+	if bound {
+		if err := unstructured.SetNestedField(object.Object, rbac.NamePrefix+role, "roleRef", "name"); err != nil {
 			return err
 		}
 	}

@@ -66,12 +66,12 @@ func newServer(t *testing.T) *server {
 // resource gives the client for the kind of an object, which it puts into the test's namespace when the kind has namespaces.
 func (s *server) resource(t *testing.T, obj *unstructured.Unstructured) dynamic.ResourceInterface {
 	t.Helper()
-	plural := map[string]string{"AlbatrossInstance": "albatrossinstances", "Unikernel": "unikernels", "Volume": "volumes"}[obj.GetKind()]
+	plural := map[string]string{"AlbatrossInstance": "albatrossinstances", "Unikernel": "unikernels", "Volume": "volumes", "User": "users"}[obj.GetKind()]
 	if plural == "" {
 		t.Fatal("no kind of ours:", obj.GetKind())
 	}
 	resource := s.dynamic.Resource(v1alpha1.GroupVersion.WithResource(plural))
-	if obj.GetKind() == "AlbatrossInstance" {
+	if obj.GetKind() == "AlbatrossInstance" || obj.GetKind() == "User" {
 		return resource
 	}
 	obj.SetNamespace(s.namespace)
