@@ -411,6 +411,51 @@ func TestDownload(t *testing.T) {
 	}
 }
 
+func TestOpenBlock(t *testing.T) {
+	part := wire.BlockData{Data: []byte("hello")}
+	for name, c := range map[string]struct {
+		says       []wire.Payload
+		opens      error
+		reads      error
+		compressed bool
+	}{
+		"data":           {says: []wire.Payload{wire.BlockDeviceImage{}, part, wire.BlockDataEnd{}}},
+		"as it travels":  {says: []wire.Payload{wire.BlockDeviceImage{Compressed: true}, part, wire.BlockDataEnd{}}, compressed: true},
+		"refused":        {says: []wire.Payload{wire.Failure{Text: "dump block: not found"}}, opens: albatross.ErrRefused},
+		"no end":         {says: []wire.Payload{wire.BlockDeviceImage{}, part}, reads: albatross.ErrUnreachable},
+		"another answer": {says: []wire.Payload{wire.Text{Text: "what"}}, opens: albatross.ErrProtocol},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := script(t, func(p *peer) { p.say(c.says...) }).client(t, albatross.Options{})
+			r, compressed, err := client.OpenBlock(t.Context(), nil, "data", 1)
+			if c.opens != nil {
+				wantOnly(t, err, c.opens, true)
+				return
+			}
+			if err != nil || compressed != c.compressed {
+				t.Fatalf("compressed: %t, %v", compressed, err)
+			}
+			defer r.Close()
+			data, err := io.ReadAll(r)
+			if string(data) != "hello" {
+				t.Errorf("read %q", data)
+			}
+			if c.reads != nil {
+				wantOnly(t, err, c.reads, true)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	client := script(t, func(*peer) {}).client(t, albatross.Options{})
+	for _, level := range []int64{-1, 10} {
+		_, _, err := client.OpenBlock(t.Context(), nil, "data", level)
+		wantOnly(t, err, albatross.ErrInvalid, false)
+	}
+	_, _, err := client.OpenBlock(t.Context(), nil, "", 0)
+	wantOnly(t, err, albatross.ErrInvalid, false)
+}
+
 // failing takes nothing, with or without saying so.
 type failing struct{ err error }
 

@@ -267,3 +267,19 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+func TestIsRefusal(t *testing.T) {
+	for text, want := range map[string]bool{
+		"Unikernel with same name is already running":        true,
+		"block device alice:data not found":                  true,
+		"couldn't reach service":                             false,
+		"the host does not answer in time":                   false,
+		"could not create unikernel: console failed":         false,
+		"maximum amount of unikernels (3) reached":           true,
+		"something new that nobody here has heard of so far": false,
+	} {
+		if got := IsRefusal(text); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/albatross/albatrosstest"
 	"mollymawk.dev/operator/internal/hosts"
+	"mollymawk.dev/operator/internal/metrics"
 )
 
 func all() hosts.Change { return hosts.Change{Instance: "one", All: true} }
@@ -291,6 +292,64 @@ func TestSetBeforeStart(t *testing.T) {
 		_, err := pool.HostOf(instance).Refresh(t.Context())
 		notConnected(t, err, "its instance or credentials changed meanwhile")
 	}
+}
+
+func TestTry(t *testing.T) {
+	r := newRig(t, hosts.Options{ProbeTimeout: time.Second})
+	good := target(r.Host)
+	if snapshot, err := r.pool.Try(t.Context(), good); err != nil || snapshot.Policies[""].Memory == 0 {
+		t.Errorf("%v, %v", snapshot, err)
+	}
+	if _, known := r.pool.State("one"); known {
+		t.Error("it was kept")
+	}
+	broken := good
+	broken.Key = "no key"
+	if _, err := r.pool.Try(t.Context(), broken); !errors.Is(err, albatross.ErrInvalid) {
+		t.Errorf("without a key: %v", err)
+	}
+	defer r.Inject(albatrosstest.Fault{Kind: albatrosstest.Stall})()
+	if _, err := r.pool.Try(t.Context(), good); !errors.Is(err, albatross.ErrTimeout) {
+		t.Errorf("of a silent host: %v", err)
+	}
+}
+
+func TestRefreshOfALostHost(t *testing.T) {
+	r := newRig(t, hosts.Options{})
+	_, err := r.pool.Refresh(t.Context(), "one")
+	notConnected(t, err, "no credentials yet")
+	h := r.connect()
+	lift := r.Inject(albatrosstest.Fault{Kind: albatrosstest.Refuse})
+	for range 3 {
+		r.failLook(h)
+	}
+	if _, err := r.pool.Refresh(t.Context(), "one"); err == nil {
+		t.Error("a host that is down was looked at")
+	}
+	lift()
+	if _, err := r.pool.Refresh(t.Context(), "one"); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.pool.Get("one"); err != nil {
+		t.Errorf("after a good look: %v", err)
+	}
+}
+
+// noSink takes nothing.
+type noSink struct{}
+
+func (noSink) Set(string, string, metrics.Usage)   {}
+func (noSink) Keep(string, func(name string) bool) {}
+
+func TestStatisticsAreForTheLeader(t *testing.T) {
+	elected := make(chan struct{})
+	r := newRig(t, hosts.Options{Statistics: noSink{}, Elected: elected})
+	r.look(r.connect())
+	if n := r.Received("stats subscribe", ""); n != 0 {
+		t.Errorf("subscribed %d times before it leads", n)
+	}
+	close(elected)
+	eventually(t, "it subscribes", func() bool { return r.Received("stats subscribe", "") == 1 })
 }
 
 func TestPolls(t *testing.T) {

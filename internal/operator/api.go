@@ -56,7 +56,7 @@ func newAPI(ctx context.Context, mgr ctrl.Manager, o options.Options, b behind, 
 func newFace(o options.Options, users *accounts.Accounts, done *services.Services, log logr.Logger) *mollymawk.Face {
 	return mollymawk.New(mollymawk.Options{
 		Gate: users, Account: users, Tokens: users, Users: users,
-		Unikernels: done, Volumes: done, Instances: done, Policies: done,
+		Unikernels: done, Volumes: done, Instances: done, Policies: done, Updates: done,
 		BuildServer: o.API.BuildServer, Limiter: httpapi.NewLimiter(o.API.Rate, o.API.Burst, nil), Log: log.WithName("mollymawk"),
 		Limits: mollymawk.Limits{
 			Document: o.API.MaxBodySize << 20, Fields: o.API.MaxBodySize << 20, Parts: o.API.MaxParts, Image: o.MaxImageSize << 20,

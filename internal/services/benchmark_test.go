@@ -2,7 +2,9 @@ package services_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,4 +59,25 @@ func BenchmarkList1000(b *testing.B) {
 			b.Fatalf("%d instances, %v, %v", len(list), problems, err)
 		}
 	}
+}
+
+// BenchmarkCreate creates unikernels and destroys them, with all that is between a
+// caller and a host; the median of the creates is reported.
+func BenchmarkCreate(b *testing.B) {
+	w := newWorld(b)
+	w.mustRun("warm")
+	var took []time.Duration
+	n := 0
+	for b.Loop() {
+		name := fmt.Sprintf("web%d", n)
+		n++
+		began := time.Now()
+		w.mustRun(name)
+		took = append(took, time.Since(began))
+		if err := w.DestroyUnikernel(b.Context(), w.user, w.instance, name); err != nil {
+			b.Fatal(err)
+		}
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms/create")
 }

@@ -46,6 +46,13 @@ func (c *collector) all() []string {
 	return append([]string(nil), c.lines...)
 }
 
+// state says how far it has come.
+func (c *collector) state() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprintf("%d lines, %v, the last %q", len(c.lines), c.err, c.lines[max(0, len(c.lines)-3):])
+}
+
 func (c *collector) has(n int) func() bool { return func() bool { return len(c.all()) >= n } }
 
 func TestConsoleOverCuts(t *testing.T) {
@@ -123,6 +130,7 @@ func TestFiveHundredViewers(t *testing.T) {
 	}
 	const lines = 200
 	history := len(w.host.Console(w.hostName("web")))
+	eventually(t, "it is subscribed", all[0].has(history))
 	for n := range lines {
 		w.host.Print(w.hostName("web"), fmt.Sprintf("line %d", n))
 		if n%20 == 0 {
@@ -131,7 +139,9 @@ func TestFiveHundredViewers(t *testing.T) {
 	}
 	want := fmt.Sprint(w.host.Console(w.hostName("web")))
 	for i, c := range all {
-		eventually(t, "all lines", c.has(history+lines))
+		w.wait(fmt.Sprintf("viewer %d has %d lines", i, history+lines), func() (bool, string) {
+			return c.has(history + lines)(), c.state()
+		})
 		if got := fmt.Sprint(c.all()); got != want {
 			t.Fatalf("viewer %d got %s, want %s", i, got, want)
 		}

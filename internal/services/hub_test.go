@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"sync"
 	"testing"
@@ -111,7 +112,10 @@ func TestHubGivesHistory(t *testing.T) {
 		}
 	}()
 	seen := 0
-	for range first {
+	for _, err := range first {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if seen++; seen == printed {
 			break // the console is gone when its only viewer leaves, so the other comes before
 		}
@@ -186,9 +190,7 @@ func TestHubEnds(t *testing.T) {
 	}
 	refusal := errors.New("refused")
 	upstream.fail <- refusal
-	for _, err = range failing {
-	}
-	if !errors.Is(err, refusal) {
+	if err := lastError(failing); !errors.Is(err, refusal) {
 		t.Errorf("ended with %v", err)
 	}
 	cancel() // one who never read
@@ -202,9 +204,7 @@ func TestHubEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	hub.Close()
-	for _, err = range again {
-	}
-	if err == nil {
+	if lastError(again) == nil {
 		t.Error("ended without an error")
 	}
 	if _, err := hub.View(t.Context(), "web"); err == nil {
@@ -213,6 +213,14 @@ func TestHubEnds(t *testing.T) {
 	if n := upstream.subscriptions(); n != 2 {
 		t.Errorf("%d subscriptions", n)
 	}
+}
+
+// lastError reads a console to its end.
+func lastError(view iter.Seq2[services.Line, error]) (err error) {
+	for _, e := range view {
+		err = e
+	}
+	return err
 }
 
 func eventually(t testing.TB, what string, holds func() bool) {

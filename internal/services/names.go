@@ -24,14 +24,12 @@ func label(field, name string) (string, error) {
 }
 
 // labels checks the names of an instance and of something on it, the instance first.
-func labels(instance, field, name string) (instanceName, label_ string, err error) {
-	if instance, err = label("instance", instance); err != nil {
+func labels(instance, field, name string) (onInstance, called string, err error) {
+	if onInstance, err = label("instance", instance); err != nil {
 		return "", "", err
 	}
-	if name, err = label(field, name); err != nil {
-		return "", "", err
-	}
-	return instance, name, nil
+	called, err = label(field, name)
+	return onInstance, called, err
 }
 
 // checkIdentity refuses callers who are nobody, whom no check of Kubernetes would

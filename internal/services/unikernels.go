@@ -173,8 +173,13 @@ func (s *Services) replace(ctx context.Context, id Identity, before *v1alpha1.Un
 	if before.Annotations[v1alpha1.AnnotationForce] == "true" {
 		uk.Annotations = map[string]string{v1alpha1.AnnotationForce: "true"}
 	}
-	if err := s.applyOver(ctx, c, before, uk); err != nil {
-		return changedMeanwhile(err)
+	wanted := uk
+	err = s.following(ctx, before, func(version string) error {
+		uk = wanted.DeepCopy()
+		return apply(ctx, c, declaration{uk, version})
+	})
+	if err != nil {
+		return err
 	}
 	if uk.Generation == before.Generation { // declared already, so it is only to begin anew
 		return s.restart(ctx, c, uk)
@@ -197,23 +202,18 @@ func (s *Services) replace(ctx context.Context, id Identity, before *v1alpha1.Un
 // writeAttempts bounds how often a write follows an object whose status changes.
 const writeAttempts = 10
 
-// applyOver applies what is wanted to an object whose declaration is still as it
-// was read, whatever its status is by now.
-func (s *Services) applyOver(ctx context.Context, c client.Client, before, wanted *v1alpha1.Unikernel) error {
+// following writes to an object whose declaration is still as it was read,
+// whatever its status is by now.
+func (s *Services) following(ctx context.Context, before *v1alpha1.Unikernel, write func(version string) error) error {
 	version := before.ResourceVersion
 	for attempt := 0; ; attempt++ {
-		uk := wanted.DeepCopy()
-		err := apply(ctx, c, declaration{uk, version})
-		if err == nil {
-			*wanted = *uk
-			return nil
-		}
-		if !apierrors.IsConflict(err) || attempt == writeAttempts {
-			return err
+		err := write(version)
+		if err == nil || !apierrors.IsConflict(err) || attempt == writeAttempts {
+			return changedMeanwhile(err)
 		}
 		now := empty(before)
 		if getErr := s.Live.Get(ctx, client.ObjectKeyFromObject(before), now); getErr != nil || now.UID != before.UID || now.Generation != before.Generation {
-			return err
+			return changedMeanwhile(err)
 		}
 		version = now.ResourceVersion
 	}
@@ -277,10 +277,7 @@ func (s *Services) RestartUnikernel(ctx context.Context, id Identity, r RestartR
 		return &Refused{Text: "the unikernel is being destroyed"}
 	}
 	if r.Spec != nil {
-		spec := *r.Spec
-		spec.InstanceRef, spec.Image, spec.Type = uk.Spec.InstanceRef, uk.Spec.Image, uk.Spec.Type
-		spec.DeletionPolicy, spec.Probe, spec.Update = uk.Spec.DeletionPolicy, uk.Spec.Probe, uk.Spec.Update
-		return s.replace(ctx, id, uk, spec)
+		return s.replace(ctx, id, uk, besides(r.Spec, &uk.Spec))
 	}
 	c, err := s.writers.as(id)
 	if err != nil {

@@ -2,8 +2,10 @@ package services_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -150,7 +152,7 @@ func TestForceCreate(t *testing.T) {
 	if n := w.host.Mutations(w.hostName("web")); n != mutations {
 		t.Errorf("the host was told %d things for what was refused", n-mutations)
 	}
-	if entry := managed(now, services.FieldManager); entry == nil || strings.Contains(string(entry.FieldsV1.Raw), "f:memory") {
+	if entry := managed(now, services.FieldManager); entry == nil || strings.Contains(entry.FieldsV1.GetRawString(), "f:memory") {
 		t.Errorf("the memory is still ours: %v", entry)
 	}
 
@@ -453,4 +455,74 @@ func TestTimeout(t *testing.T) {
 		_, runs := w.host.Unikernel(w.hostName("web"))
 		return !runs && w.unikernel("web") == nil, "left"
 	})
+}
+
+// TestUpdatesAreTakenBack uses what the controllers of the test do not support: so
+// it is refused.
+func TestUpdatesAreTakenBack(t *testing.T) {
+	w := newWorld(t)
+	w.mustRun("web")
+	if _, err := w.RollbackUnikernel(t.Context(), w.user, w.instance, "web"); !is[*services.NotFound](err) {
+		t.Errorf("rolled back to nothing: %v", err)
+	}
+	again := w.request("web", "second")
+	again.Force = true
+	if err := w.CreateUnikernel(t.Context(), w.user, again); err != nil {
+		t.Fatal(err)
+	}
+	before := w.unikernel("web")
+	update := services.UpdateRequest{Instance: w.instance, Name: "web", Job: "hello", Build: v1alpha1.LatestBuild}
+	if err := w.UpdateUnikernel(t.Context(), w.user, update); !is[*services.Refused](err) {
+		t.Errorf("update: %v", err)
+	}
+	if _, err := w.RollbackUnikernel(t.Context(), w.user, w.instance, "web"); !is[*services.Refused](err) {
+		t.Errorf("rollback: %v", err)
+	}
+	now := w.unikernel("web")
+	if now.Spec.Image.SHA256 != before.Spec.Image.SHA256 || now.Spec.Image.Build != nil || now.Annotations[v1alpha1.AnnotationRollback] != "" {
+		t.Errorf("declared: %v, %v", now.Spec.Image, now.Annotations)
+	}
+	update.Name = "none"
+	if err := w.UpdateUnikernel(t.Context(), w.user, update); !is[*services.NotFound](err) {
+		t.Errorf("update of nothing: %v", err)
+	}
+}
+
+// kept is a store of uploads.
+type kept struct{ namespace, content string }
+
+func (k *kept) Keep(_ context.Context, namespace string, from io.Reader, limit int64) (string, int64, error) {
+	content, err := io.ReadAll(io.LimitReader(from, limit))
+	k.namespace, k.content = namespace, string(content)
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:]), int64(len(content)), err
+}
+
+// TestUploads has an upload declared as the image; the store of the controllers is
+// another one here, so they do not find it.
+func TestUploads(t *testing.T) {
+	var store kept
+	w := newWorld(t, func(o *services.Options) { o.Store = &store })
+	digest, size, err := w.Upload(t.Context(), w.user, strings.NewReader("image"), 100)
+	if err != nil || size != 5 || store.namespace != w.user.Namespace || store.content != "image" {
+		t.Fatalf("%v, %d, %v", store, size, err)
+	}
+	err = w.CreateUnikernel(t.Context(), w.user, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest})
+	if !is[*services.Refused](err) {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := w.Upload(t.Context(), services.Identity{}, strings.NewReader("image"), 100); !errors.Is(err, services.ErrForbidden) {
+		t.Errorf("of nobody: %v", err)
+	}
+}
+
+// TestDestroyThenCreate does so at once, again and again: no cache is up to date.
+func TestDestroyThenCreate(t *testing.T) {
+	w := newWorld(t)
+	for range 5 {
+		w.mustRun("web")
+		if err := w.DestroyUnikernel(t.Context(), w.user, w.instance, "web"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

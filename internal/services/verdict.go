@@ -43,29 +43,46 @@ func await[T client.Object](ctx context.Context, s *Services, o T, decide awaite
 	defer cancel()
 	changed, stop := s.news.listen(o)
 	defer stop()
-	seen := false
-	last := ""
+	last, woken := "it was not looked at yet", false
 	for {
 		now := empty(o)
 		err := s.Client.Get(ctx, client.ObjectKeyFromObject(o), now)
 		switch {
-		case apierrors.IsNotFound(err) && seen, err == nil && now.GetUID() != o.GetUID():
-			return errGone
-		case err == nil:
-			seen = true
+		case err == nil && now.GetUID() == o.GetUID():
 			if done, err := decide(now); done || err != nil {
 				return err
 			}
 			last = describe(now)
-		case !apierrors.IsNotFound(err):
+		case err == nil || apierrors.IsNotFound(err):
+			// The cache may not know it yet, or an earlier one of that name.
+			if gone, err := s.goneOnce(ctx, o, woken); gone || err != nil {
+				return orGone(err)
+			}
+		default:
 			return err
 		}
 		select {
 		case <-changed:
+			woken = true
 		case <-ctx.Done():
 			return &Timeout{last}
 		}
 	}
+}
+
+func orGone(err error) error {
+	if err != nil {
+		return err
+	}
+	return errGone
+}
+
+// goneOnce asks past the cache, once there was reason to.
+func (s *Services) goneOnce(ctx context.Context, o client.Object, reason bool) (bool, error) {
+	if !reason {
+		return false, nil
+	}
+	return s.gone(ctx, o)
 }
 
 // describe says how far an object has come.
@@ -122,7 +139,7 @@ func verdict(o conditioned, instance string, generation int64) (done bool, err e
 		return true, nil
 	}
 	if apimeta.IsStatusConditionTrue(o.GetConditions(), v1alpha1.ConditionStalled) {
-		return true, &Refused{ready.Reason, refusalText(ready)}
+		return true, &Refused{ready.Reason, ready.Message}
 	}
 	switch ready.Reason {
 	case v1alpha1.ReasonHostUnreachable:
@@ -150,10 +167,6 @@ const (
 	textRemoveNotFound  = "remove block: not found"
 	textRemoveInUse     = "remove block: is in use"
 )
-
-func refusalText(ready *metav1.Condition) string {
-	return ready.Message
-}
 
 // remove deletes just this object as the caller; that it is gone already is fine.
 func remove(ctx context.Context, c client.Client, o client.Object, uid types.UID) error {

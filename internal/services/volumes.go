@@ -113,10 +113,10 @@ func (s *Services) DeleteVolume(ctx context.Context, id Identity, instance, name
 	if err != nil {
 		return err
 	}
-	block, exists := at.snapshot.Blocks[p.name(name).String()]
 	// An object that is deleted cannot be kept after all.
-	if exists && block.Active {
-		return &Refused{v1alpha1.ReasonInUse, textRemoveInUse}
+	exists, err := s.isFree(ctx, at, name)
+	if err != nil {
+		return err
 	}
 	volume, err := s.volume(ctx, id, instance, name)
 	switch {
@@ -141,6 +141,23 @@ func (s *Services) DeleteVolume(ctx context.Context, id Identity, instance, name
 		return s.removeDirectly(ctx, at, name)
 	}
 	return nil
+}
+
+// isFree fails when a volume is in use, and tells whether there is one. A download
+// that has just ended counts for a moment, so it looks twice.
+func (s *Services) isFree(ctx context.Context, at *site, name string) (exists bool, err error) {
+	block, exists := at.snapshot.Blocks[at.name(name).String()]
+	if !block.Active {
+		return exists, nil
+	}
+	snapshot, err := at.host.Refresh(ctx)
+	if err != nil {
+		return false, hostError(at.instance, err)
+	}
+	if block, exists = snapshot.Blocks[at.name(name).String()]; block.Active {
+		return true, &Refused{v1alpha1.ReasonInUse, textRemoveInUse}
+	}
+	return exists, nil
 }
 
 func (s *Services) removeDirectly(ctx context.Context, at *site, name string) error {

@@ -149,6 +149,12 @@ func declared(c client.Client, o client.Object) (*unstructured.Unstructured, err
 // fields that were somebody else's are not ours afterwards either. It fails when
 // the object is another than of that version meanwhile.
 func restore(ctx context.Context, c client.Client, before client.Object, version string) error {
+	return annotate(ctx, c, before, version, nil)
+}
+
+// annotate declares annotations besides what we declared of an object before. The
+// next declaration without them takes them away.
+func annotate(ctx context.Context, c client.Client, before client.Object, version string, annotations map[string]string) error {
 	u, err := declared(c, before)
 	if err != nil {
 		return err
@@ -162,6 +168,14 @@ func restore(ctx context.Context, c client.Client, before client.Object, version
 	of, _ := ours["f:metadata"].(map[string]any)
 	keepFields(metadata, of, "annotations")
 	keepFields(metadata, of, "labels")
+	all := u.GetAnnotations()
+	for name, value := range annotations {
+		if all == nil {
+			all = map[string]string{}
+		}
+		all[name] = value
+	}
+	u.SetAnnotations(all)
 	u.SetResourceVersion(version)
 	return writeError(c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager)))
 }
@@ -175,7 +189,7 @@ func appliedFields(o client.Object) (map[string]any, error) {
 		if entry.Manager != FieldManager || entry.Operation != metav1.ManagedFieldsOperationApply || entry.FieldsV1 == nil || entry.Subresource != "" {
 			continue
 		}
-		if err := json.Unmarshal(entry.FieldsV1.Raw, &ours); err != nil {
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &ours); err != nil {
 			return nil, fmt.Errorf("managed fields of %s: %w", o.GetName(), err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"time"
 
-	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/accounts"
 	"mollymawk.dev/operator/internal/services"
 )
@@ -79,16 +78,8 @@ type Policies interface {
 	SetPolicy(ctx context.Context, id accounts.Identity, policy services.Policy) error
 }
 
-// UpdateRequest says which build of a job a unikernel is to run.
-type UpdateRequest struct {
-	Instance, Name     string
-	Server, Job, Build string
-	// Spec is what else is to change; nil leaves it.
-	Spec *v1alpha1.UnikernelSpec
-}
-
 // Updates replace the image of a unikernel by another build.
 type Updates interface {
-	UpdateUnikernel(ctx context.Context, id accounts.Identity, request UpdateRequest) error
+	UpdateUnikernel(ctx context.Context, id accounts.Identity, request services.UpdateRequest) error
 	RollbackUnikernel(ctx context.Context, id accounts.Identity, instance, name string) (build string, err error)
 }

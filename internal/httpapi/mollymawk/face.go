@@ -26,8 +26,7 @@ type Options struct {
 	Volumes    Volumes
 	Instances  Instances
 	Policies   Policies
-	// Updates may be nil: then nothing can be updated or rolled back.
-	Updates Updates
+	Updates    Updates
 	// BuildServer is where deploy_mode builder and update find builds.
 	BuildServer string
 	// Limiter bounds how often each credential may ask; nil means no bound.

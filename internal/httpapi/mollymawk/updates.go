@@ -7,13 +7,8 @@ import (
 	"mollymawk.dev/operator/internal/services"
 )
 
-const textNoUpdates = "This server cannot replace builds. Create the unikernel anew with unikernel_force_create."
-
 // updateUnikernel has a unikernel run another build of its job.
 func (c *call) updateUnikernel() reply {
-	if c.options().Updates == nil {
-		return refuse(http.StatusNotImplemented, textNoUpdates)
-	}
 	fields := map[string]string{}
 	for _, name := range []string{"albatross_instance", "job", "to_be_updated_unikernel", "currently_running_unikernel", "unikernel_name"} {
 		value, given := c.document.text(name)
@@ -31,7 +26,7 @@ func (c *call) updateUnikernel() reply {
 		return refusal.titled("Error: Bad unikernel name")
 	}
 	c.about(instance + "/" + name)
-	request := UpdateRequest{
+	request := services.UpdateRequest{
 		Instance: instance, Name: name, Server: c.options().BuildServer, Job: fields["job"], Build: fields["to_be_updated_unikernel"],
 	}
 	if value, _ := c.document.get("unikernel_arguments"); value != nil {
@@ -62,9 +57,6 @@ func isNotFound(err error, what string) bool {
 
 // rollbackUnikernel has a unikernel run what it ran before.
 func (c *call) rollbackUnikernel() reply {
-	if c.options().Updates == nil {
-		return refuse(http.StatusNotImplemented, textNoUpdates)
-	}
 	name, named := c.document.text("unikernel_name")
 	instance, given := c.document.text("albatross_instance")
 	if !named || !given {

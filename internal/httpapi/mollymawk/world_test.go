@@ -19,7 +19,6 @@ import (
 	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/accounts"
-	"mollymawk.dev/operator/internal/httpapi/mollymawk"
 	"mollymawk.dev/operator/internal/services"
 )
 
@@ -42,7 +41,7 @@ type world struct {
 	live    chan services.Line
 	created []services.CreateRequest
 	restart []services.RestartRequest
-	updated []mollymawk.UpdateRequest
+	updated []services.UpdateRequest
 	settled []services.InstanceRequest
 	policy  []services.Policy
 }
@@ -461,7 +460,7 @@ func (w *world) SetPolicy(_ context.Context, id accounts.Identity, p services.Po
 	return nil
 }
 
-func (w *world) UpdateUnikernel(_ context.Context, id accounts.Identity, r mollymawk.UpdateRequest) error {
+func (w *world) UpdateUnikernel(_ context.Context, id accounts.Identity, r services.UpdateRequest) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key, err := w.at(id, r.Instance, r.Name)
