@@ -142,7 +142,7 @@ func (s *Services) CreateInstance(ctx context.Context, id Identity, r InstanceRe
 	if err != nil {
 		return err
 	}
-	if err := s.writeCredentials(ctx, instance.Spec.CredentialsSecretRef.Name, r); err != nil {
+	if err := s.writeCredentials(ctx, instance.Spec.CredentialsSecretRef.Name, r, true); err != nil {
 		s.undo(ctx, "creation", instance, func(ctx context.Context) error { return remove(ctx, c, instance, instance.UID) })
 		return err
 	}
@@ -180,14 +180,31 @@ func (s *Services) answers(ctx context.Context, name string, r InstanceRequest) 
 	return hostError(name, err)
 }
 
-// writeCredentials makes the Secret of an instance or changes it, unless somebody
-// else declares it.
-func (s *Services) writeCredentials(ctx context.Context, name string, r InstanceRequest) error {
+// writeCredentials makes the Secret of an instance or changes it. For a new
+// instance only one that was made here may be there: any other of that name is
+// somebody's.
+func (s *Services) writeCredentials(ctx context.Context, name string, r InstanceRequest, anew bool) error {
+	var present corev1.Secret
+	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, &present)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	exists, ours := err == nil, present.Labels[madeByAPI] == "true"
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name, Labels: map[string]string{madeByAPI: "true"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name},
 		Data:       map[string][]byte{corev1.TLSCertKey: []byte(r.Certificate), corev1.TLSPrivateKeyKey: []byte(r.Key), "ca.crt": []byte(r.Certificate)},
 	}
-	return apply(ctx, s.Client, declaration{object: secret})
+	version := present.ResourceVersion
+	switch {
+	case !exists:
+		version = absentVersion
+	case anew && !ours:
+		return &Conflict{Text: "a Secret " + strconv.Quote(name) + " exists already"}
+	}
+	if !exists || ours {
+		secret.Labels = map[string]string{madeByAPI: "true"}
+	}
+	return changedMeanwhile(apply(ctx, s.Client, declaration{secret, version}))
 }
 
 // UpdateInstance changes where a host is and its credentials, when it answers
@@ -217,10 +234,15 @@ func (s *Services) UpdateInstance(ctx context.Context, id Identity, r InstanceRe
 	if spec, _ := ours["f:spec"].(map[string]any); spec["f:tenants"] != nil {
 		changed.Spec.Tenants = before.Spec.Tenants
 	}
-	if err := apply(ctx, c, declaration{changed, before.ResourceVersion}); err != nil {
+	// What is refused must be so before anything is written: the credentials are
+	// for the new address.
+	if err := apply(ctx, client.NewDryRunClient(c), declaration{changed.DeepCopy(), before.ResourceVersion}); err != nil {
 		return changedMeanwhile(err)
 	}
-	return s.writeCredentials(ctx, before.Spec.CredentialsSecretRef.Name, r)
+	if err := s.writeCredentials(ctx, before.Spec.CredentialsSecretRef.Name, r, false); err != nil {
+		return err
+	}
+	return changedMeanwhile(apply(ctx, c, declaration{object: changed}))
 }
 
 // DeleteInstance removes a host that nothing is declared on any more, with the

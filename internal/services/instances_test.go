@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/albatross"
@@ -226,5 +227,36 @@ func TestWithPolicy(t *testing.T) {
 	got = services.WithPolicy([]v1alpha1.Tenant{everybody, alice}, "alice", policy)
 	if len(got) != 2 || got[1].Policy != policy || got[1].Path != alice.Path || alice.Policy != nil {
 		t.Errorf("changed: %v", got)
+	}
+}
+
+// TestSecretsOfOthers has Secrets that were not made here: they are neither taken
+// over nor removed.
+func TestSecretsOfOthers(t *testing.T) {
+	w := newWorld(t)
+	host := albatrosstest.Start(t, albatrosstest.Options{})
+	name := "api-" + w.instance
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.system, Name: name + "-credentials"}, Data: map[string][]byte{"theirs": []byte("x")}}
+	w.mustCreate(theirs)
+	if err := w.CreateInstance(t.Context(), w.admin, w.instanceRequest(name, host)); !is[*services.Conflict](err) || w.object(name) != nil {
+		t.Errorf("%v", err)
+	}
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil || len(theirs.Data) != 1 {
+		t.Errorf("their Secret: %v, %v", theirs.Data, err)
+	}
+	// The instance of the test was declared by somebody else, with its Secret.
+	before := mustJSON(t, w.object(w.instance).Spec)
+	moved := w.instanceRequest(w.instance, host)
+	if err := w.UpdateInstance(t.Context(), w.admin, moved); !is[*services.Conflict](err) {
+		t.Errorf("%v", err)
+	}
+	if now := mustJSON(t, w.object(w.instance).Spec); now != before {
+		t.Errorf("declared is %s instead of %s", now, before)
+	}
+	if err := w.DeleteInstance(t.Context(), w.admin, w.instance); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Get(t.Context(), client.ObjectKey{Namespace: w.system, Name: w.instance}, &corev1.Secret{}); err != nil {
+		t.Errorf("their Secret: %v", err)
 	}
 }

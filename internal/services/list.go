@@ -87,8 +87,8 @@ func (s *Services) places(ctx context.Context, id Identity) (places []place, err
 	if err := s.Client.List(ctx, &instances, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	namespaceLabels, err := s.labelsOf(ctx, id.Namespace)
-	if err != nil {
+	namespaceLabels, exists, err := s.labelsOf(ctx, id.Namespace)
+	if err != nil || !exists {
 		return nil, err
 	}
 	for i := range instances.Items {

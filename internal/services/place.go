@@ -37,9 +37,12 @@ func (s *Services) place(ctx context.Context, id Identity, instance string) (pla
 		}
 		return place{}, err
 	}
-	namespaceLabels, err := s.labelsOf(ctx, id.Namespace)
-	if err != nil {
+	namespaceLabels, exists, err := s.labelsOf(ctx, id.Namespace)
+	switch {
+	case err != nil:
 		return place{}, err
+	case !exists:
+		return place{}, &NotAdmitted{instance, id.Namespace}
 	}
 	tenant, admitted, err := tenants.Of(&found, id.Namespace, namespaceLabels)
 	switch {
@@ -51,11 +54,15 @@ func (s *Services) place(ctx context.Context, id Identity, instance string) (pla
 	return place{instance, tenant}, nil
 }
 
-// labelsOf gives the labels of a namespace; one that is still to come has none.
-func (s *Services) labelsOf(ctx context.Context, namespace string) (k8slabels.Set, error) {
+// labelsOf gives the labels of a namespace. One that does not exist has no place
+// anywhere, though a selector might choose it.
+func (s *Services) labelsOf(ctx context.Context, namespace string) (of k8slabels.Set, exists bool, err error) {
+	if namespace == "" {
+		return nil, false, nil
+	}
 	var ns corev1.Namespace
-	err := s.Client.Get(ctx, client.ObjectKey{Name: namespace}, &ns, client.UnsafeDisableDeepCopy)
-	return ns.Labels, client.IgnoreNotFound(err)
+	err = s.Client.Get(ctx, client.ObjectKey{Name: namespace}, &ns, client.UnsafeDisableDeepCopy)
+	return ns.Labels, err == nil, client.IgnoreNotFound(err)
 }
 
 // connected gives the host at a place, or why it cannot be asked.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -218,15 +217,14 @@ func (s *Services) awaitPolicy(ctx context.Context, id Identity, before, applied
 }
 
 // policyInForce tells whether the host has the policy of a namespace that a
-// generation of the instance declares. It asks whether the namespace is there yet,
-// since policies are set for those only.
+// generation of the instance declares. A namespace that is still to come has none.
 func (s *Services) policyInForce(ctx context.Context, now *v1alpha1.AlbatrossInstance, generation int64, namespace string) (bool, error) {
 	if now.Status.ObservedGeneration < generation {
 		return false, nil
 	}
-	namespaceLabels, err := s.labelsOf(ctx, namespace)
-	if err != nil {
-		return false, err
+	namespaceLabels, exists, err := s.labelsOf(ctx, namespace)
+	if err != nil || !exists { // it is set when the namespace comes
+		return err == nil, err
 	}
 	tenant, admitted, err := tenants.Of(now, namespace, namespaceLabels)
 	if err != nil || !admitted || tenant.Policy == nil {
@@ -234,7 +232,7 @@ func (s *Services) policyInForce(ctx context.Context, now *v1alpha1.AlbatrossIns
 	}
 	i := slices.IndexFunc(now.Status.Tenants, func(t v1alpha1.TenantStatus) bool { return t.Path == tenant.Path.String() })
 	if i < 0 {
-		return s.noSuchNamespace(ctx, namespace)
+		return false, nil
 	}
 	if refused := now.Status.Tenants[i].Refused; refused != "" {
 		return true, &Refused{v1alpha1.ReasonPolicyRefused, refused}
@@ -242,17 +240,6 @@ func (s *Services) policyInForce(ctx context.Context, now *v1alpha1.AlbatrossIns
 	want := tenants.Policy(tenant.Policy)
 	inForce := now.Status.Tenants[i].Policy
 	return inForce != nil && policyOf(inForce).Equal(want), nil
-}
-
-// noSuchNamespace accepts a policy for a namespace that is still to come: it is
-// set when it does.
-func (s *Services) noSuchNamespace(ctx context.Context, namespace string) (bool, error) {
-	var ns corev1.Namespace
-	err := s.Client.Get(ctx, client.ObjectKey{Name: namespace}, &ns)
-	if apierrors.IsNotFound(err) {
-		return true, nil
-	}
-	return false, err
 }
 
 func policyOf(p *v1alpha1.PolicyStatus) albatross.Policy {

@@ -97,7 +97,7 @@ func newWorld(t testing.TB, change ...func(*services.Options)) *world {
 func (w *world) newUser() services.Identity {
 	w.Helper()
 	namespace := testenv.Namespace(w.TB, w.Client)
-	id := services.Identity{Name: namespace, Namespace: namespace, Via: services.Bearer}
+	id := services.Identity{Name: namespace, Namespace: namespace}
 	role := &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "tenant"},
 		Rules: []rbacv1.PolicyRule{{

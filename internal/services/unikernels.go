@@ -32,6 +32,9 @@ func (s *Services) Upload(ctx context.Context, id Identity, content io.Reader, l
 	if err := checkIdentity(id); err != nil {
 		return "", 0, err
 	}
+	if id.Namespace == "" {
+		return "", 0, ErrForbidden
+	}
 	if s.Store == nil {
 		return "", 0, errors.New("uploads are not kept here")
 	}

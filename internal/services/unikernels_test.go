@@ -231,6 +231,38 @@ func TestNamesAreChecked(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+func third[T, U any](_ T, _ U, err error) error { return err }
+
+// TestWithoutNamespace has a selector that chooses every namespace: it must choose
+// none for who has none, which would be the host's root.
+func TestWithoutNamespace(t *testing.T) {
+	w := newWorld(t)
+	instance := w.object(w.instance)
+	before := instance.DeepCopy()
+	instance.Spec.Tenants = append(instance.Spec.Tenants, v1alpha1.Tenant{NamespaceSelector: &v1alpha1.NamespaceSelector{}})
+	if err := w.Patch(t.Context(), instance, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []services.Identity{{Name: "alice"}, {Name: "alice", Namespace: "never-made"}} {
+		for what, err := range map[string]error{
+			"create":  w.CreateUnikernel(t.Context(), id, w.request("web", "x")),
+			"destroy": w.DestroyUnikernel(t.Context(), id, w.instance, "web"),
+			"console": second(w.Console(t.Context(), id, w.instance, "web")),
+			"volume":  w.CreateVolume(t.Context(), id, services.VolumeRequest{Instance: w.instance, Name: "data", Size: 1}),
+		} {
+			if !is[*services.NotAdmitted](err) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if list, problems, err := w.Unikernels(t.Context(), id); len(list)+len(problems) != 0 || err != nil {
+			t.Errorf("sees %v, %v, %v", list, problems, err)
+		}
+	}
+	if n := w.host.Mutations(""); n != 0 {
+		t.Errorf("%d commands", n)
+	}
+}
+
 func TestOthersAreOutOfReach(t *testing.T) {
 	w := newWorld(t)
 	w.mustRun("web")
@@ -247,7 +279,7 @@ func TestOthersAreOutOfReach(t *testing.T) {
 	}
 	for what, err := range map[string]error{
 		"nobody":         w.DestroyUnikernel(t.Context(), services.Identity{Namespace: w.user.Namespace}, w.instance, "web"),
-		"no namespace":   w.DestroyUnikernel(t.Context(), services.Identity{Name: "alice"}, w.instance, "web"),
+		"no upload":      third(w.Upload(t.Context(), services.Identity{Name: "alice"}, strings.NewReader("x"), 1)),
 		"not their own":  w.DestroyUnikernel(t.Context(), services.Identity{Name: stranger.Name, Namespace: w.user.Namespace}, w.instance, "web"),
 		"no admin":       second(services.ForNamespace(stranger, w.user.Namespace)),
 		"retry":          w.RetryInstance(t.Context(), stranger, w.instance),

@@ -21,6 +21,9 @@ import (
 // FieldManager is the name under which callers' writes own fields.
 const FieldManager = "mollymawk-api"
 
+// impersonationPrefix marks the users of Kubernetes that accounts stand for.
+const impersonationPrefix = "mollymawk:"
+
 // AdminGroup is the group of Kubernetes that administrators are impersonated in,
 // besides as themselves.
 const AdminGroup = impersonationPrefix + "admins"
