@@ -12,7 +12,11 @@ const SessionCookie = "molly_session"
 // Bearer gives the token of the header Authorization. Like the cookie's it is
 // given as it came: whether it is good is for the accounts to say.
 func Bearer(r *http.Request) (token string, found bool) {
-	return strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	token, found = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !found {
+		return "", false
+	}
+	return token, true
 }
 
 // Session gives the value of the session's cookie.

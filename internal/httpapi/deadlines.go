@@ -13,11 +13,12 @@ func withDeadlines(next http.Handler, stall time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		paced := &pacedWriter{ResponseWriter: w, control: control, stall: stall}
-		paced.extend()
+		paced.rest()
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &pacedBody{ReadCloser: r.Body, control: control, stall: stall}
 		}
 		next.ServeHTTP(paced, r)
+		paced.extend() // for what is still to be flushed
 	})
 }
 
@@ -42,22 +43,28 @@ type pacedWriter struct {
 	stall   time.Duration
 }
 
-// extend also replaces the deadline that the last request on the connection left.
 func (w *pacedWriter) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(w.stall)) }
+
+// rest takes the deadline away: that of the last request on the connection, or
+// over HTTP/2 one that would end a stream on which nothing is to be written yet.
+func (w *pacedWriter) rest() { _ = w.control.SetWriteDeadline(time.Time{}) }
 
 func (w *pacedWriter) WriteHeader(status int) {
 	w.extend()
+	defer w.rest()
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *pacedWriter) Write(p []byte) (int, error) {
 	w.extend()
+	defer w.rest()
 	return w.ResponseWriter.Write(p)
 }
 
 // FlushError flushes with a deadline too.
 func (w *pacedWriter) FlushError() error {
 	w.extend()
+	defer w.rest()
 	return w.control.Flush()
 }
 

@@ -223,7 +223,7 @@ func TestAudit(t *testing.T) {
 
 // TestStalledBody cuts off who stops in the middle, and lets who is slow go on.
 func TestStalledBody(t *testing.T) {
-	read := make(chan error, 1)
+	read := make(chan error, 4)
 	s := serve(t, httpapi.Options{StallTimeout: 200 * time.Millisecond}, func(_ http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
 		read <- err
