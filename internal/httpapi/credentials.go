@@ -40,7 +40,7 @@ func ClearSession(w http.ResponseWriter, r *http.Request) {
 }
 
 func sessionCookie(r *http.Request, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // secure where the client speaks TLS; plain HTTP is for one's own machine
 		Name: SessionCookie, Value: value, Path: "/", MaxAge: maxAge,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: OriginOf(r.Context()).Secure,
 	}

@@ -117,7 +117,9 @@ func (s *Server) Start(ctx context.Context) error {
 		s.options.Log.Info("Requests were cut off at the end", "after", s.options.ShutdownTimeout.String())
 		_ = server.Close()
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("HTTP API: %w", err)
+	}
 	return nil
 }
 

@@ -183,7 +183,7 @@ type policyView struct {
 
 func showPolicy(p services.Policy) policyView {
 	view := policyView{
-		Name: p.User + ":", Unikernels: p.Policy.Unikernels, CPUIDs: listed(p.CPUIDs), Memory: p.Memory, Bridges: listed(p.Bridges),
+		Name: p.User + ":", Unikernels: p.Unikernels, CPUIDs: listed(p.CPUIDs), Memory: p.Memory, Bridges: listed(p.Bridges),
 	}
 	if p.Block != nil {
 		view.BlockSize = *p.Block
@@ -238,7 +238,7 @@ func (c *call) policy() (policy services.Policy, refusal reply, fine bool) {
 	if !given || !memoryGiven || !blockGiven || !cpusGiven || !bridgesGiven {
 		return policy, bad("policy: unexpected types, got " + echo(c.document)), false
 	}
-	policy.Policy.Unikernels, policy.Memory, policy.CPUIDs, policy.Bridges = unikernels, memory, numbers(cpus), words(bridges)
+	policy.Unikernels, policy.Memory, policy.CPUIDs, policy.Bridges = unikernels, memory, numbers(cpus), words(bridges)
 	if block != 0 {
 		policy.Block = &block
 	}

@@ -21,7 +21,7 @@ const (
 
 // The texts of this file are the original's.
 //
-//nolint:revive,staticcheck // some begin with capital letters
+//nolint:staticcheck // some begin with capital letters
 var (
 	errNotAnObject  = errors.New("not a json assoc")
 	errCPUIDs       = errors.New("cpuids must be a list of integers")
@@ -106,7 +106,7 @@ func readFailBehaviour(o *object, spec *v1alpha1.UnikernelSpec) error {
 }
 
 // clamp keeps a number that is out of every range out of it.
-func clamp(n int64) int32 { return int32(max(math.MinInt32, min(math.MaxInt32, n))) } //nolint:gosec // it fits now
+func clamp(n int64) int32 { return int32(max(math.MinInt32, min(math.MaxInt32, n))) }
 
 // readCPUIDs takes a list, or one number as the document has it.
 func readCPUIDs(o *object, spec *v1alpha1.UnikernelSpec) error {

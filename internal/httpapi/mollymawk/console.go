@@ -47,7 +47,8 @@ func (c *call) console() reply {
 	}()
 	c.stream(pulled)
 	cancel()
-	for range pulled { //nolint:revive // what was on its way is dropped, and the source has ended
+	for range pulled {
+		continue // what was on its way is dropped; then the source has ended
 	}
 	return answered
 }

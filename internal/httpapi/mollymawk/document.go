@@ -66,7 +66,7 @@ func asInteger(value any) (int64, bool) {
 // parse reads one JSON document. Its errors are texts for the caller.
 func parse(text []byte) (any, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, errors.New("Blank input data") //nolint:revive,staticcheck // the original's text
+		return nil, errors.New("Blank input data") //nolint:staticcheck // the original's text
 	}
 	var raw json.RawMessage
 	if err := json.Unmarshal(text, &raw); err != nil {

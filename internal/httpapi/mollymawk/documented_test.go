@@ -399,7 +399,7 @@ func tokenCases() []documented {
 		{section: update, status: 404, text: "Token not found", ask: as(ask{path: "/api/tokens/update", json: with(unknown)}), data: "Token not found"},
 		{section: update, status: 500, text: "Storage error with <details>", before: broken, ask: own("/api/tokens/update"), data: storage},
 
-		{section: remove, status: 200, text: "success", ask: own("/api/tokens/delete"), title: "OK", data: "Token deleted succesfully"},
+		{section: remove, status: 200, text: "success", ask: own("/api/tokens/delete"), title: "OK", data: "Token deleted succesfully"}, //nolint:misspell // the document's text
 		{section: remove, status: 400, text: "Delete token: Unexpected fields...", ask: as(ask{path: "/api/tokens/delete", body: `{}`}), data: "Delete token: Unexpected fields. Got {}"},
 		{section: remove, status: 400, text: "Auth token not found", ask: func(*rig) ask { return ask{path: "/api/tokens/delete", json: with("x")} }, data: "Auth token not found"},
 		{section: remove, status: 500, text: "Storage error with <details>", before: broken, ask: own("/api/tokens/delete"), data: storage},

@@ -42,7 +42,7 @@ type route struct {
 
 const (
 	anonymousText   = "No molly-session in cookie header. User not found"
-	noTokenText     = "Auth token not found"
+	noTokenText     = "Auth token not found" //nolint:gosec // a text, not a token
 	notAllowedText  = "You don't have the necessary permissions to access this service."
 	noNamespaceText = "You have no namespace yet. It is made when an administrator has it made."
 	deactivatedText = "User account is deactivated"

@@ -64,7 +64,8 @@ var (
 	}
 	updateTexts = texts{
 		instance: "Couldn't convert the instance name, error: ", name: "Couldn't convert the unikernel name, error: ",
-		noInstance: "An error occured while finding albatross instance ", invalid: "Could not get the unikernel arguments json: ", absent: "update: not found",
+		noInstance: "An error occured while finding albatross instance ", //nolint:misspell // the original's text
+		invalid: "Could not get the unikernel arguments json: ", absent: "update: not found",
 	}
 	rollbackTexts = texts{
 		instance: "Couldn't convert instance name, ", name: "Couldn't convert unikernel name, ", noInstance: "Couldn't find albatross instance, ",
@@ -107,9 +108,7 @@ func (c *call) failed(t texts, err error) reply {
 		notFound    *services.NotFound
 		refused     *services.Refused
 		unreachable *services.Unreachable
-		conflict    *services.Conflict
 		notAdmitted *services.NotAdmitted
-		invalid     *services.Invalid
 		timeout     *services.Timeout
 	)
 	const failed = http.StatusInternalServerError
@@ -128,6 +127,15 @@ func (c *call) failed(t texts, err error) reply {
 		return refuse(failed, t.query+unreachable.Problem)
 	case errors.As(err, &timeout):
 		return refuse(failed, t.query+timeout.Error())
+	}
+	return c.refusedHere(t, err)
+}
+
+// refusedHere is for what went wrong, or is not allowed, before a host was asked.
+func (c *call) refusedHere(t texts, err error) reply {
+	var conflict *services.Conflict
+	var invalid *services.Invalid
+	switch {
 	case errors.As(err, &conflict):
 		return refuse(http.StatusConflict, conflict.Error())
 	case errors.As(err, &invalid):
@@ -139,7 +147,7 @@ func (c *call) failed(t texts, err error) reply {
 	case errors.Is(err, errTooLong):
 		return c.unreadable(err)
 	}
-	return refuse(failed, t.query+c.details(err))
+	return refuse(http.StatusInternalServerError, t.query+c.details(err))
 }
 
 // kindOf says what sort of failure it was, without anything that only the log

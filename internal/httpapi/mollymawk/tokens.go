@@ -55,7 +55,7 @@ func (c *call) deleteToken() reply {
 	if err != nil && !errors.Is(err, accounts.ErrUnknownToken) {
 		return c.storageError(err)
 	}
-	return ok("Token deleted succesfully").titled("OK")
+	return ok("Token deleted succesfully").titled("OK") //nolint:misspell // the document's text
 }
 
 func (c *call) listTokens() reply {

@@ -222,7 +222,7 @@ func (s *site) tokens(lines map[string]string) {
 	s.refused("update of an unknown one", s.curl(update), 404, "Token not found")
 	s.match("update", s.curl(update, "3cb6bc72-a52d-4f4f-969c-c85465875774", token.Value), `\{"status":200,"title":"200","success":true,"data":\{"token_type":"Bearer","value":"`+
 		token.Value+`","expires_in":800000,"created_at":"`+anyTime+`","last_access":"`+anyTime+`","name":"updated-gitlab-token","usage_count":0\}\}`)
-	s.want("delete", s.curl(withoutComma(remove), "d3b07384-d113-4ec6-973d-285854e7432f", token.Value), 200, "OK", `"Token deleted succesfully"`)
+	s.want("delete", s.curl(withoutComma(remove), "d3b07384-d113-4ec6-973d-285854e7432f", token.Value), 200, "OK", `"Token deleted succesfully"`) //nolint:misspell // the document's text
 	other := *s
 	other.token = token.Value
 	s.refused("use of a deleted one", other.curl(lines["List unikernels"]), 400, "Token value is not valid "+token.Value)
