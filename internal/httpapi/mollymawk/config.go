@@ -20,8 +20,6 @@ const (
 )
 
 // The texts of this file are the original's.
-//
-//nolint:staticcheck // some begin with capital letters
 var (
 	errNotAnObject  = errors.New("not a json assoc")
 	errCPUIDs       = errors.New("cpuids must be a list of integers")

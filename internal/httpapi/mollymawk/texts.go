@@ -65,7 +65,7 @@ var (
 	updateTexts = texts{
 		instance: "Couldn't convert the instance name, error: ", name: "Couldn't convert the unikernel name, error: ",
 		noInstance: "An error occured while finding albatross instance ", //nolint:misspell // the original's text
-		invalid: "Could not get the unikernel arguments json: ", absent: "update: not found",
+		invalid:    "Could not get the unikernel arguments json: ", absent: "update: not found",
 	}
 	rollbackTexts = texts{
 		instance: "Couldn't convert instance name, ", name: "Couldn't convert unikernel name, ", noInstance: "Couldn't find albatross instance, ",
