@@ -158,6 +158,9 @@ func (e everything) showAPI(ctx context.Context) error {
 	if err := api.PrepareToken(ctx, e.controlPlane.DataDir); err != nil {
 		return err
 	}
+	if err := api.WaitAdmitted(ctx); err != nil {
+		return err
+	}
 	return api.Explain(e.out)
 }
 

@@ -65,6 +65,24 @@ func (a *API) PrepareToken(ctx context.Context, dataDir string) error {
 	return c.makeToken(ctx, a.TokenFile)
 }
 
+// WaitAdmitted waits until the user may have something on the host.
+func (a *API) WaitAdmitted(ctx context.Context) error {
+	token, err := os.ReadFile(a.TokenFile)
+	if err != nil {
+		return err
+	}
+	c := &caller{url: a.URL, bearer: strings.TrimSpace(string(token)), client: &http.Client{Timeout: closeLimit}}
+	err = wait.PollUntilContextTimeout(ctx, readyPoll, readyLimit, true, func(ctx context.Context) (bool, error) {
+		var policies []json.RawMessage
+		err := c.call(ctx, http.MethodGet, "/api/policies", nil, &policies)
+		return err == nil && len(policies) > 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("the user of the HTTP API is not admitted to the host: %w", err)
+	}
+	return nil
+}
+
 // caller calls the API.
 type caller struct {
 	url, bearer string

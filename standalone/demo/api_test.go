@@ -14,8 +14,8 @@ import (
 
 // api stands in for the HTTP API: it lets one in at the second try.
 type api struct {
-	logins, created int
-	token           string
+	logins, created, asked int
+	token                  string
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -30,6 +30,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: "molly_session", Value: "session", Path: "/"})
 	case "/api/account/csrf":
 		data = `{"molly_csrf":"csrf"}`
+	case "/api/policies":
+		if data = "[]"; a.asked > 0 {
+			data = `[{"instance":"local"}]`
+		}
+		a.asked++
 	case "/api/tokens/create":
 		cookie, err := r.Cookie("molly_session")
 		success = err == nil && cookie.Value == "session" && strings.Contains(string(body), `"molly_csrf":"csrf"`)
@@ -62,6 +67,9 @@ func TestPrepareToken(t *testing.T) {
 	stand.token = "another"
 	if err := a.PrepareToken(t.Context(), dir); err != nil || stand.created != 2 {
 		t.Errorf("made %d, %v", stand.created, err)
+	}
+	if err := a.WaitAdmitted(t.Context()); err != nil || stand.asked < 2 {
+		t.Errorf("admitted after %d looks, %v", stand.asked, err)
 	}
 	var out bytes.Buffer
 	if err := a.Explain(&out); err != nil || !strings.Contains(out.String(), server.URL+"/openapi.yaml") || !strings.Contains(out.String(), a.TokenFile) || strings.Contains(out.String(), "secret") {
