@@ -91,7 +91,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, config Config) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupConnections, setupCredentials, setupUnikernel, setupVolume, setupUser} {
+	for _, setup := range []func(ctrl.Manager, Config) error{
+		setupInstance, setupConnections, setupCredentials, setupUnikernel, setupVolume, setupUser,
+	} {
 		if err := setup(mgr, config); err != nil {
 			return err
 		}

@@ -17,3 +17,9 @@ var TenantRole []byte
 //
 //go:embed namespace_provisioner_role.yaml
 var NamespaceProvisionerRole []byte
+
+// AdminRole is the ClusterRole of administrators of the HTTP API and its binding,
+// without the prefix.
+//
+//go:embed api_admin_role.yaml
+var AdminRole []byte

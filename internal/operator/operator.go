@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -141,7 +142,12 @@ func addParts(ctx context.Context, mgr ctrl.Manager, store *images.Store, monito
 		Store: store, Needed: controllers.NeededImages(mgr.GetCache()),
 		Every: images.DefaultCollectEvery, Grace: o.ImageStoreGrace, Log: log.WithName("images"),
 	}
-	for _, part := range append(newAccounts(mgr, o, log), pool, fetcher, prober, collector) {
+	users, parts := newAccounts(mgr, o, log)
+	api, err := newAPI(ctx, mgr, o, behind{users, pool, store}, log)
+	if err != nil {
+		return err
+	}
+	for _, part := range slices.Concat(parts, api, []manager.Runnable{pool, fetcher, prober, collector}) {
 		if err := mgr.Add(part); err != nil {
 			return err
 		}
@@ -167,13 +173,14 @@ func newPool(o options.Options, elected <-chan struct{}, log logr.Logger) (*host
 	return hosts.New(poolOptions), nil
 }
 
-// newAccounts gives the accounts and what makes the first administrator.
-func newAccounts(mgr ctrl.Manager, o options.Options, log logr.Logger) []manager.Runnable {
+// newAccounts gives the accounts, and them and what makes the first administrator
+// as parts to run.
+func newAccounts(mgr ctrl.Manager, o options.Options, log logr.Logger) (*accounts.Accounts, []manager.Runnable) {
 	users := accounts.New(accounts.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(), Namespace: o.Namespace, Log: log.WithName("accounts"), Registration: o.Registration,
 	})
 	if o.BootstrapAdmin == "" {
-		return []manager.Runnable{users}
+		return users, []manager.Runnable{users}
 	}
-	return []manager.Runnable{users, &accounts.Bootstrap{Accounts: users, Email: o.BootstrapAdmin, PasswordFile: o.BootstrapAdminPasswordFile}}
+	return users, []manager.Runnable{users, &accounts.Bootstrap{Accounts: users, Email: o.BootstrapAdmin, PasswordFile: o.BootstrapAdminPasswordFile}}
 }

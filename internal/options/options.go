@@ -4,6 +4,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -45,9 +46,8 @@ type Options struct {
 	// AllowLoopbackSources lets images come from the operator's own machine, and
 	// probes go there.
 	AllowLoopbackSources bool
-	// AllowEgress are the networks, addresses and names that images may come from
-	// and probes may go to although they would be refused.
-	AllowEgress []string
+	// API are the settings of the HTTP API.
+	API API
 	// Registration lets anybody register as a user of the HTTP API.
 	Registration bool
 	// ProvisionNamespaces has namespaces made for users, with rights in them.
@@ -58,6 +58,98 @@ type Options struct {
 	// BootstrapAdminPasswordFile has the administrator's password; without it a
 	// Secret has it.
 	BootstrapAdminPasswordFile string
+	// AllowEgress are the networks, addresses and names that images may come from
+	// and probes may go to although they would be refused.
+	AllowEgress []string
+}
+
+// API are the settings of the HTTP API.
+type API struct {
+	// Address is host:port; "0" turns it off.
+	Address string
+	// TLSCertDir has tls.crt and tls.key; without it the API speaks plain HTTP.
+	TLSCertDir string
+	// TrustedProxies are the networks of proxies that say whom they speak for.
+	TrustedProxies []string
+	// Rate is how often a token or session may ask in a second, Burst how often at
+	// once; a rate of 0 is no bound.
+	Rate  float64
+	Burst int
+	// MaxHeaderSize in KiB and MaxBodySize in MiB are for requests but their files.
+	MaxHeaderSize int
+	MaxBodySize   int64
+	// MaxParts is how many parts a form may have.
+	MaxParts int
+	// MaxVolumeSize is the most data for a volume, in MiB.
+	MaxVolumeSize int64
+	// SpoolDir is where data wait that came before it was known what they are for,
+	// and SpoolSize how many MiB of one call may.
+	SpoolDir  string
+	SpoolSize int64
+	// StallTimeout is how long a client may send or take nothing in the middle.
+	StallTimeout time.Duration
+	// BuildServer has the builds that callers name by their job.
+	BuildServer string
+}
+
+// Off tells whether there is no HTTP API.
+func (a *API) Off() bool { return a.Address == "" || a.Address == "0" }
+
+// Proxies gives the networks of trusted proxies.
+func (a *API) Proxies() (all []netip.Prefix, err error) {
+	for _, text := range a.TrustedProxies {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, fmt.Errorf("--trusted-proxies: %q is neither a network nor an address", text)
+			}
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		all = append(all, prefix.Masked())
+	}
+	return all, nil
+}
+
+func (a *API) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&a.Address, "api-bind-address", a.Address, `address of the HTTP API, host:port; "0" for none`)
+	f.StringVar(&a.TLSCertDir, "api-tls-cert-dir", a.TLSCertDir, "folder with tls.crt and tls.key of the HTTP API, read again when they change (default: plain HTTP)")
+	f.StringSliceVar(&a.TrustedProxies, "trusted-proxies", a.TrustedProxies, "network (CIDR) or address of a proxy that may say in X-Forwarded-For and X-Forwarded-Proto whom it speaks for; can be given several times")
+	f.Float64Var(&a.Rate, "api-rate", a.Rate, "requests of the HTTP API that a token or session may make in a second; 0 for no bound")
+	f.IntVar(&a.Burst, "api-burst", a.Burst, "requests of the HTTP API that a token or session may make at once")
+	f.IntVar(&a.MaxHeaderSize, "api-max-header-size", a.MaxHeaderSize, "largest headers of a request of the HTTP API in KiB")
+	f.Int64Var(&a.MaxBodySize, "api-max-body-size", a.MaxBodySize, "largest request of the HTTP API in MiB, apart from images and data of volumes")
+	f.IntVar(&a.MaxParts, "api-max-parts", a.MaxParts, "parts that a form of the HTTP API may have")
+	f.Int64Var(&a.MaxVolumeSize, "api-max-volume-size", a.MaxVolumeSize, "most data for a volume in one request of the HTTP API in MiB")
+	f.StringVar(&a.SpoolDir, "api-spool-dir", a.SpoolDir, "folder for data of volumes that arrive before it is known what they are for (default: that for temporary files)")
+	f.Int64Var(&a.SpoolSize, "api-spool-size", a.SpoolSize, "most of such data of one request in MiB; more must come as the last part")
+	f.DurationVar(&a.StallTimeout, "api-stall-timeout", a.StallTimeout, "how long a client of the HTTP API may send or take nothing in the middle of a request")
+	f.StringVar(&a.BuildServer, "api-build-server", a.BuildServer, "server with the builds that callers of the HTTP API name by their job")
+}
+
+func (a *API) validate() error {
+	_, err := a.Proxies()
+	switch {
+	case err != nil:
+		return err
+	case a.Rate < 0:
+		return errors.New("--api-rate must not be negative")
+	case a.Burst < 1:
+		return errors.New("--api-burst must be at least 1")
+	case a.MaxHeaderSize < 4:
+		return errors.New("--api-max-header-size must be at least 4 KiB")
+	case a.MaxBodySize < 1:
+		return errors.New("--api-max-body-size must be at least 1 MiB")
+	case a.MaxParts < 8:
+		return errors.New("--api-max-parts must be at least 8")
+	case a.MaxVolumeSize < 1:
+		return errors.New("--api-max-volume-size must be at least 1 MiB")
+	case a.SpoolSize < 1:
+		return errors.New("--api-spool-size must be at least 1 MiB")
+	case a.StallTimeout < time.Second:
+		return errors.New("--api-stall-timeout must be at least 1s")
+	}
+	return nil
 }
 
 // Default gives the settings that apply without flags.
@@ -73,6 +165,10 @@ func Default() Options {
 		Workers:         32,
 		HostCommands:    4,
 		ShutdownTimeout: 30 * time.Second,
+		API: API{
+			Address: "0", Rate: 100, Burst: 200, MaxHeaderSize: 32, MaxBodySize: 1, MaxParts: 32, MaxVolumeSize: 1 << 20, SpoolSize: 1024,
+			StallTimeout: time.Minute,
+		},
 	}
 }
 
@@ -91,12 +187,13 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.HostCommands, "host-commands", o.HostCommands, "commands that change something that a host gets at a time")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", o.ShutdownTimeout, "how long the end waits for what is under way")
 	f.IntVar(&o.UnikernelMetrics, "unikernel-metrics", o.UnikernelMetrics, "unikernels that have metrics of their own (CPU, memory, network); hosts are asked for them only when this is above 0")
-	f.BoolVar(&o.AllowLoopbackSources, "allow-loopback-sources", o.AllowLoopbackSources, "let images come from the operator's own machine, and probes go there")
-	f.StringSliceVar(&o.AllowEgress, "allow-egress", o.AllowEgress, "network (CIDR), address or host name that images may come from and probes may go to although it is loopback, link-local, multicast or a cloud's metadata; can be given several times")
+	o.API.addFlags(f)
 	f.BoolVar(&o.Registration, "registration", o.Registration, "let anybody register as a user of the HTTP API; an administrator admits them")
 	f.BoolVar(&o.ProvisionNamespaces, "provision-namespaces", o.ProvisionNamespaces, "make a namespace for each user and give the user rights in it")
 	f.StringVar(&o.BootstrapAdmin, "bootstrap-admin", o.BootstrapAdmin, "e-mail address of the administrator who is made when there is none (default: none is made)")
 	f.StringVar(&o.BootstrapAdminPasswordFile, "bootstrap-admin-password-file", o.BootstrapAdminPasswordFile, `file with the password of that administrator (default: the key "password" of the Secret mollymawk-bootstrap-admin)`)
+	f.BoolVar(&o.AllowLoopbackSources, "allow-loopback-sources", o.AllowLoopbackSources, "let images come from the operator's own machine, and probes go there")
+	f.StringSliceVar(&o.AllowEgress, "allow-egress", o.AllowEgress, "network (CIDR), address or host name that images may come from and probes may go to although it is loopback, link-local, multicast or a cloud's metadata; can be given several times")
 }
 
 // Validate says what must be changed.
@@ -122,6 +219,9 @@ func (o *Options) Validate() error {
 		return errors.New("--bootstrap-admin-password-file goes with --bootstrap-admin")
 	case o.ShutdownTimeout < 0:
 		return errors.New("--shutdown-timeout must not be negative")
+	}
+	if err := o.API.validate(); err != nil {
+		return err
 	}
 	_, err := o.Egress()
 	return err

@@ -34,17 +34,26 @@ func TestFlags(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for flag, change := range map[string]func(*options.Options){
-		"--namespace":         func(o *options.Options) { o.Namespace = "" },
-		"--watch-namespaces":  func(o *options.Options) { o.WatchNamespaces = []string{"alice", ""} },
-		"--image-store":       func(o *options.Options) { o.ImageStore = "" },
-		"--image-store-grace": func(o *options.Options) { o.ImageStoreGrace = time.Second },
-		"--max-image-size":    func(o *options.Options) { o.MaxImageSize = 0 },
-		"--workers":           func(o *options.Options) { o.Workers = 0 },
-		"--host-commands":     func(o *options.Options) { o.HostCommands = -1 },
-		"--unikernel-metrics": func(o *options.Options) { o.UnikernelMetrics = -1 },
-		"--bootstrap-admin":   func(o *options.Options) { o.BootstrapAdminPasswordFile = "password" },
-		"--shutdown-timeout":  func(o *options.Options) { o.ShutdownTimeout = -1 },
-		"--allow-egress":      func(o *options.Options) { o.AllowEgress = []string{"10.0.0.0/8", "10.0.0.0/33"} },
+		"--namespace":           func(o *options.Options) { o.Namespace = "" },
+		"--watch-namespaces":    func(o *options.Options) { o.WatchNamespaces = []string{"alice", ""} },
+		"--image-store":         func(o *options.Options) { o.ImageStore = "" },
+		"--image-store-grace":   func(o *options.Options) { o.ImageStoreGrace = time.Second },
+		"--max-image-size":      func(o *options.Options) { o.MaxImageSize = 0 },
+		"--workers":             func(o *options.Options) { o.Workers = 0 },
+		"--host-commands":       func(o *options.Options) { o.HostCommands = -1 },
+		"--unikernel-metrics":   func(o *options.Options) { o.UnikernelMetrics = -1 },
+		"--bootstrap-admin":     func(o *options.Options) { o.BootstrapAdminPasswordFile = "password" },
+		"--shutdown-timeout":    func(o *options.Options) { o.ShutdownTimeout = -1 },
+		"--api-rate":            func(o *options.Options) { o.API.Rate = -1 },
+		"--api-burst":           func(o *options.Options) { o.API.Burst = 0 },
+		"--api-max-header-size": func(o *options.Options) { o.API.MaxHeaderSize = 1 },
+		"--api-max-body-size":   func(o *options.Options) { o.API.MaxBodySize = 0 },
+		"--api-max-parts":       func(o *options.Options) { o.API.MaxParts = 7 },
+		"--api-max-volume-size": func(o *options.Options) { o.API.MaxVolumeSize = 0 },
+		"--api-spool-size":      func(o *options.Options) { o.API.SpoolSize = 0 },
+		"--api-stall-timeout":   func(o *options.Options) { o.API.StallTimeout = time.Millisecond },
+		"--trusted-proxies":     func(o *options.Options) { o.API.TrustedProxies = []string{"10.0.0.0/8", "proxy"} },
+		"--allow-egress":        func(o *options.Options) { o.AllowEgress = []string{"10.0.0.0/8", "10.0.0.0/33"} },
 	} {
 		o := options.Default()
 		o.Namespace = "mollymawk-system"
@@ -53,6 +62,22 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: %v", flag, err)
 		}
 	}
+}
+
+// TestUsersAreMadeByAdministrators has nobody become a user by himself, and no
+// password on the command line.
+func TestUsersAreMadeByAdministrators(t *testing.T) {
+	o := options.Default()
+	if o.Registration || o.ProvisionNamespaces || o.BootstrapAdmin != "" {
+		t.Errorf("%+v", o)
+	}
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o.AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if strings.Contains(f.Name, "password") && !strings.HasSuffix(f.Name, "-file") {
+			t.Errorf("--%s takes a password", f.Name)
+		}
+	})
 }
 
 func TestEgress(t *testing.T) {
@@ -74,24 +99,24 @@ func TestEgress(t *testing.T) {
 	}
 }
 
-// TestUsersAreMadeByAdministrators has nobody become a user by himself, and no
-// password on the command line.
-func TestUsersAreMadeByAdministrators(t *testing.T) {
-	o := options.Default()
-	if o.Registration || o.ProvisionNamespaces || o.BootstrapAdmin != "" {
-		t.Errorf("%+v", o)
-	}
-	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
-	o.AddFlags(flags)
-	flags.VisitAll(func(f *pflag.Flag) {
-		if strings.Contains(f.Name, "password") && !strings.HasSuffix(f.Name, "-file") {
-			t.Errorf("--%s takes a password", f.Name)
-		}
-	})
-}
-
 func TestProfilingIsOffByDefault(t *testing.T) {
 	if o := options.Default(); o.PprofAddress != "" || o.AllowLoopbackSources {
 		t.Errorf("%+v", o)
+	}
+}
+
+func TestAPI(t *testing.T) {
+	o := options.Default()
+	if !o.API.Off() {
+		t.Error("the HTTP API is on by default")
+	}
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o.AddFlags(flags)
+	if err := flags.Parse([]string{"--api-bind-address=:8443", "--trusted-proxies=10.1.2.3/8,192.0.2.7", "--trusted-proxies=::1"}); err != nil {
+		t.Fatal(err)
+	}
+	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("::1/128")}
+	if got, err := o.API.Proxies(); err != nil || !slices.Equal(got, want) || o.API.Off() {
+		t.Errorf("%v, %v", got, err)
 	}
 }

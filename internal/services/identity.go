@@ -1,31 +1,12 @@
 package services
 
-import "k8s.io/apimachinery/pkg/types"
+import "mollymawk.dev/operator/internal/accounts"
 
-// Via is how a caller proved who they are.
-type Via int
+// Identity is an authenticated caller.
+type Identity = accounts.Identity
 
 // The ways to authenticate.
 const (
-	ViaBearer Via = iota + 1
-	ViaSession
+	ViaBearer  = accounts.ViaBearer
+	ViaSession = accounts.ViaSession
 )
-
-// Identity is an authenticated caller.
-type Identity struct {
-	// Name is that of the User object.
-	Name string
-	UID  types.UID
-	// Email is for people to read.
-	Email string
-	// Namespace is where the caller's objects are; empty while there is none.
-	Namespace string
-	SuperUser bool
-	Via       Via
-	// TokenName or SessionID is set, depending on Via.
-	TokenName string
-	SessionID string
-}
-
-// Impersonate gives the user of Kubernetes that writes are made as.
-func (i Identity) Impersonate() string { return "mollymawk:" + i.Name }

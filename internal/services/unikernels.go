@@ -41,7 +41,10 @@ func (s *Services) Upload(ctx context.Context, id Identity, content io.Reader, l
 		return "", 0, errors.New("uploads are not kept here")
 	}
 	blob, err := s.Store.Add(ctx, content, limit)
-	if err != nil {
+	switch {
+	case errors.Is(err, images.ErrTooLarge):
+		return "", 0, &Invalid{Field: "binary", Message: fmt.Sprintf("has more than %d MiB", limit>>20)}
+	case err != nil:
 		return "", 0, err
 	}
 	return blob.Digest, blob.Size, s.Store.Grant(ctx, blob.Digest, images.UploadedFor(id.Namespace))

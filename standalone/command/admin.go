@@ -35,7 +35,7 @@ func adminPassword(dataDir string) (path string, made bool, err error) {
 // prepareAdmin has the first administrator's password at hand, and says where it is
 // when it was made just now.
 func (e *everything) prepareAdmin() error {
-	if e.operator.BootstrapAdmin == "" {
+	if e.operator.BootstrapAdmin == "" || e.operator.BootstrapAdminPasswordFile != "" {
 		return nil
 	}
 	file, made, err := adminPassword(e.controlPlane.DataDir)

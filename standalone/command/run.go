@@ -51,6 +51,7 @@ func addFlags(cmd *cobra.Command) {
 	flags.StringVar(&e.operator.BootstrapAdmin, "bootstrap-admin", e.operator.BootstrapAdmin, "e-mail address of the administrator who is made when there is none")
 	flags.BoolVar(&e.operator.Registration, "registration", e.operator.Registration, "let anybody register as a user of the HTTP API; an administrator admits them")
 	flags.StringVar(&e.operator.MetricsAddress, "metrics-bind-address", e.operator.MetricsAddress, `address of the operator's metrics; "0" for none`)
+	addAPIFlags(flags, &e.operator)
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		e.out = cmd.OutOrStdout()
@@ -71,7 +72,7 @@ func (e everything) run(ctx context.Context) (err error) {
 		return nil
 	}
 	e.operator.ImageStore = filepath.Join(e.controlPlane.DataDir, "images")
-	if err := e.prepareAdmin(); err != nil {
+	if err := errors.Join(e.prepareAdmin(), prepareAPI(e.controlPlane.DataDir, &e.operator)); err != nil {
 		return err
 	}
 	log, closeLog, err := openLog(filepath.Join(e.controlPlane.DataDir, "operator.log"))
@@ -87,7 +88,10 @@ func (e everything) runOn(ctx context.Context, server *controlplane.Server, log 
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(install.CRDs(ctx, c), install.Namespace(ctx, c, systemNamespace), install.TenantRole(ctx, c)); err != nil {
+	err = errors.Join(
+		install.CRDs(ctx, c), install.Namespace(ctx, c, systemNamespace), install.TenantRole(ctx, c), install.AdminRole(ctx, c),
+	)
+	if err != nil {
 		return err
 	}
 	// The parts end together: with the context, or when one of them fails.
@@ -126,6 +130,9 @@ func (e everything) attend(ctx context.Context, server *controlplane.Server, c c
 		if err := e.show(ctx, server); err != nil {
 			return err
 		}
+		if err := e.showAPI(ctx); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(e.out, "\nready kubeconfig=%s\n", server.Kubeconfig())
 	<-ctx.Done()
@@ -140,6 +147,21 @@ func (e everything) show(ctx context.Context, server *controlplane.Server) error
 		}
 	}
 	return demo.Explain(e.out, server.Kubeconfig())
+}
+
+// showAPI says how to use the HTTP API, with a token that works.
+func (e everything) showAPI(ctx context.Context) error {
+	if e.operator.API.Off() || e.operator.API.TLSCertDir != "" || e.operator.BootstrapAdmin == "" {
+		return nil
+	}
+	api := demo.API{URL: "http://" + e.operator.API.Address, Email: e.operator.BootstrapAdmin, PasswordFile: e.operator.BootstrapAdminPasswordFile}
+	if err := api.PrepareToken(ctx, e.controlPlane.DataDir); err != nil {
+		return err
+	}
+	if err := api.WaitAdmitted(ctx); err != nil {
+		return err
+	}
+	return api.Explain(e.out)
 }
 
 func newClient(config *rest.Config) (client.Client, error) {

@@ -1,0 +1,8 @@
+package httpapi
+
+// Callers is how many callers are remembered.
+func (l *Limiter) Callers() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.callers)
+}
