@@ -18,7 +18,6 @@ import (
 	"mollymawk.dev/operator/albatross/albatrosstest"
 	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
-	"mollymawk.dev/operator/internal/images"
 	"mollymawk.dev/operator/internal/services"
 )
 
@@ -584,7 +583,8 @@ func TestUploads(t *testing.T) {
 	if err := w.CreateUnikernel(t.Context(), stranger, services.CreateRequest{Instance: w.instance, Name: "web", Digest: digest}); !is[*services.Refused](err) {
 		t.Errorf("a stranger uses it: %v", err)
 	}
-	if _, _, err := w.Upload(t.Context(), w.user, bytes.NewReader(image), int64(len(image))-1); !errors.Is(err, images.ErrTooLarge) {
+	_, _, err = w.Upload(t.Context(), w.user, bytes.NewReader(image), int64(len(image))-1)
+	if _, ok := errors.AsType[*services.Invalid](err); !ok {
 		t.Errorf("beyond the limit: %v", err)
 	}
 	if _, _, err := w.Upload(t.Context(), services.Identity{}, bytes.NewReader(image), 1); !errors.Is(err, services.ErrForbidden) {
