@@ -91,33 +91,30 @@ func Setup(ctx context.Context, mgr ctrl.Manager, config Config) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	for _, setup := range []func(ctrl.Manager, Config) error{
-		setupInstance, setupConnections, setupCredentials, setupUnikernel, setupVolume, setupUser,
-	} {
+	for _, setup := range []func(ctrl.Manager, Config) error{setupInstance, setupConnections, setupCredentials, setupUnikernel, setupVolume} {
 		if err := setup(mgr, config); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(config.WatchNamespaces) > 0 {
+		return nil // whose a namespace is stands on it, and namespaces are not read then
+	}
+	return setupUser(ctx, mgr, config)
+}
+
+// index has objects of a kind found by a field.
+type index struct {
+	of     client.Object
+	field  string
+	values client.IndexerFunc
 }
 
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	for _, index := range []struct {
-		of     client.Object
-		field  string
-		values client.IndexerFunc
-	}{
+	for _, index := range []index{
 		{&v1alpha1.Unikernel{}, byInstance, instancesOf},
 		{&v1alpha1.Unikernel{}, byVolume, volumesOf},
 		{&v1alpha1.Unikernel{}, byCatalog, catalogOf},
 		{&v1alpha1.Volume{}, byInstance, instancesOf},
-		{&v1alpha1.User{}, byNamespace, func(o client.Object) []string {
-			return []string{o.(*v1alpha1.User).NamespaceOrDefault(), o.(*v1alpha1.User).Status.Namespace}
-		}},
-		{&v1alpha1.User{}, byEmail, func(o client.Object) []string { return []string{emailOf(o)} }},
-		{&v1alpha1.AlbatrossInstance{}, bySecret, func(o client.Object) []string {
-			return []string{o.(*v1alpha1.AlbatrossInstance).Spec.CredentialsSecretRef.Name}
-		}},
 	} {
 		if err := indexer.IndexField(ctx, index.of, index.field, index.values); err != nil {
 			return err

@@ -39,7 +39,17 @@ type UserReconciler struct {
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=users/status,verbs=patch
 // +kubebuilder:rbac:groups="",namespace=system,resources=secrets,verbs=create
 
-func setupUser(mgr ctrl.Manager, config Config) error {
+func setupUser(ctx context.Context, mgr ctrl.Manager, config Config) error {
+	for _, index := range []index{
+		{&v1alpha1.User{}, byNamespace, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.User).NamespaceOrDefault(), o.(*v1alpha1.User).Status.Namespace}
+		}},
+		{&v1alpha1.User{}, byEmail, func(o client.Object) []string { return []string{emailOf(o)} }},
+	} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, index.of, index.field, index.values); err != nil {
+			return err
+		}
+	}
 	r := &UserReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("user"), Provision: config.ProvisionNamespaces,
 	}

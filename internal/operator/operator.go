@@ -174,8 +174,12 @@ func newPool(o options.Options, elected <-chan struct{}, log logr.Logger) (*host
 }
 
 // newAccounts gives the accounts, and them and what makes the first administrator
-// as parts to run.
+// as parts to run. There are none where namespaces are not read, since whose a
+// namespace is stands on it.
 func newAccounts(mgr ctrl.Manager, o options.Options, log logr.Logger) (*accounts.Accounts, []manager.Runnable) {
+	if len(o.WatchNamespaces) > 0 {
+		return nil, nil
+	}
 	users := accounts.New(accounts.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Cache: mgr.GetCache(), Namespace: o.Namespace, Log: log.WithName("accounts"), Registration: o.Registration,
 	})

@@ -203,6 +203,8 @@ func (o *Options) Validate() error {
 		return errors.New("--namespace must be given outside of a cluster")
 	case slices.Contains(o.WatchNamespaces, ""):
 		return errors.New("--watch-namespaces must not have an empty name")
+	case len(o.WatchNamespaces) > 0 && (!o.API.Off() || o.BootstrapAdmin != "" || o.ProvisionNamespaces):
+		return errors.New("--watch-namespaces does not go with --api-bind-address, --bootstrap-admin and --provision-namespaces: users have namespaces anywhere")
 	case o.ImageStore == "":
 		return errors.New("--image-store must not be empty")
 	case o.ImageStoreGrace < time.Minute:

@@ -36,6 +36,7 @@ func TestValidate(t *testing.T) {
 	for flag, change := range map[string]func(*options.Options){
 		"--namespace":           func(o *options.Options) { o.Namespace = "" },
 		"--watch-namespaces":    func(o *options.Options) { o.WatchNamespaces = []string{"alice", ""} },
+		"--api-bind-address":    func(o *options.Options) { o.WatchNamespaces, o.API.Address = []string{"alice"}, ":8443" },
 		"--image-store":         func(o *options.Options) { o.ImageStore = "" },
 		"--image-store-grace":   func(o *options.Options) { o.ImageStoreGrace = time.Second },
 		"--max-image-size":      func(o *options.Options) { o.MaxImageSize = 0 },
