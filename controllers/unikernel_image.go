@@ -116,7 +116,20 @@ func (s *unikernelScope) pin(ctx context.Context, declared *declaredImage) outco
 		return s.imageEnd(problem, end)
 	}
 	s.uk.Status.Image, s.uk.Status.AvailableImage, s.compared = answer, nil, true
+	s.updates.done(s.uk.UID, s.now())
+	s.askAgain(declared)
 	return outcome.Continue()
+}
+
+// askAgain has the source asked again when the next interval begins, if it may
+// have something else by then. It gives when the present one began.
+func (s *unikernelScope) askAgain(declared *declaredImage) (slot time.Time, may bool) {
+	if !mayChange(declared.content) {
+		return time.Time{}, false
+	}
+	slot, next := updateSlot(declared.text, s.uk.Spec.Update.IntervalOrDefault(), s.now())
+	s.lookAgain(next.Sub(s.now()))
+	return slot, true
 }
 
 // ask has a source tell which image it has. Without an answer, a problem says
@@ -160,12 +173,8 @@ func (s *unikernelScope) checkForUpdate(ctx context.Context, declared *declaredI
 	if unknown := s.updateUnknownBefore(); unknown != nil && unknown.Reason == v1alpha1.ReasonCatalogEntryNotFound {
 		due = true // it is there again
 	}
-	if mayChange(declared.content) {
-		slot, next := updateSlot(declared.text, s.uk.Spec.Update.IntervalOrDefault(), s.now())
-		s.lookAgain(next.Sub(s.now()))
-		if s.updates.due(s.uk.UID, slot, s.now()) {
-			notBefore, due = slot, true
-		}
+	if slot, may := s.askAgain(declared); may && s.updates.due(s.uk.UID, slot, s.now()) {
+		notBefore, due = slot, true
 	}
 	if !due {
 		return nil
