@@ -203,8 +203,6 @@ func (o *Options) Validate() error {
 		return errors.New("--namespace must be given outside of a cluster")
 	case slices.Contains(o.WatchNamespaces, ""):
 		return errors.New("--watch-namespaces must not have an empty name")
-	case len(o.WatchNamespaces) > 0 && (!o.API.Off() || o.BootstrapAdmin != "" || o.ProvisionNamespaces):
-		return errors.New("--watch-namespaces does not go with --api-bind-address, --bootstrap-admin and --provision-namespaces: users have namespaces anywhere")
 	case o.ImageStore == "":
 		return errors.New("--image-store must not be empty")
 	case o.ImageStoreGrace < time.Minute:
@@ -217,16 +215,25 @@ func (o *Options) Validate() error {
 		return errors.New("--host-commands must be at least 1")
 	case o.UnikernelMetrics < 0:
 		return errors.New("--unikernel-metrics must not be negative")
-	case o.BootstrapAdminPasswordFile != "" && o.BootstrapAdmin == "":
-		return errors.New("--bootstrap-admin-password-file goes with --bootstrap-admin")
 	case o.ShutdownTimeout < 0:
 		return errors.New("--shutdown-timeout must not be negative")
 	}
-	if err := o.API.validate(); err != nil {
+	if err := errors.Join(o.validateUsers(), o.API.validate()); err != nil {
 		return err
 	}
 	_, err := o.Egress()
 	return err
+}
+
+// validateUsers says what must be changed of the settings about users.
+func (o *Options) validateUsers() error {
+	switch {
+	case o.BootstrapAdminPasswordFile != "" && o.BootstrapAdmin == "":
+		return errors.New("--bootstrap-admin-password-file goes with --bootstrap-admin")
+	case len(o.WatchNamespaces) > 0 && (!o.API.Off() || o.BootstrapAdmin != "" || o.ProvisionNamespaces):
+		return errors.New("--watch-namespaces does not go with --api-bind-address, --bootstrap-admin and --provision-namespaces: users have namespaces anywhere")
+	}
+	return nil
 }
 
 // Egress gives what may be connected to on behalf of tenants.
