@@ -115,6 +115,9 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		{&v1alpha1.Unikernel{}, byVolume, volumesOf},
 		{&v1alpha1.Unikernel{}, byCatalog, catalogOf},
 		{&v1alpha1.Volume{}, byInstance, instancesOf},
+		{&v1alpha1.AlbatrossInstance{}, bySecret, func(o client.Object) []string {
+			return []string{o.(*v1alpha1.AlbatrossInstance).Spec.CredentialsSecretRef.Name}
+		}},
 	} {
 		if err := indexer.IndexField(ctx, index.of, index.field, index.values); err != nil {
 			return err
