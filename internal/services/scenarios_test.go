@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -123,7 +124,10 @@ func TestRestartOfWhatWillNotRun(t *testing.T) {
 	// A host that refuses it says so to the caller.
 	w.wait("it runs again", func() (bool, string) {
 		_, runs := w.host.Unikernel(w.hostName("web"))
-		return runs, "stopped"
+		uk := w.unikernel("web")
+		ready := apimeta.FindStatusCondition(uk.Status.Conditions, v1alpha1.ConditionReady)
+		// Whoever asks for a restart while it is being created gets that one.
+		return runs && ready != nil && ready.Reason == v1alpha1.ReasonSucceeded && ready.ObservedGeneration == uk.Generation, "not as before"
 	})
 	defer w.host.Inject(albatrosstest.Fault{Kind: albatrosstest.Fail, Command: "unikernel restart", Text: "CPUids 0 are not allowed by policy"})()
 	err := w.RestartUnikernel(t.Context(), w.user, restart)
