@@ -257,15 +257,19 @@ func TestCollectorAndWriters(t *testing.T) {
 	dir := t.TempDir()
 	collector, writer := newStore(t, dir), newStore(t, dir)
 	digest := digestOf("x")
-	const rounds = 150
-	removed := 0
-	for i := range rounds {
+	// At least so many rounds, and more until each of the two was first once.
+	const rounds, most = 150, 1000
+	removed, i := 0, 0
+	for ; i < rounds || i < most && (removed == 0 || removed == i); i++ {
 		put(t, writer, "x")
 		grantTo(t, writer, "x", 1)
 		age(t, filepath.Join(dir, blobKey(digest)), 2*longGrace)
 		age(t, filepath.Join(dir, grant{digest, Provenance{1}}.key()), 2*longGrace)
+		// They take turns in being late, by more each time.
+		late := time.Duration(i) * 10 * time.Microsecond
 		var both sync.WaitGroup
 		both.Go(func() {
+			time.Sleep(late * time.Duration(i%2))
 			got, err := collector.Collect(t.Context(), nothing, longGrace)
 			if err != nil {
 				t.Error(err)
@@ -273,7 +277,7 @@ func TestCollectorAndWriters(t *testing.T) {
 			removed += got.Blobs
 		})
 		both.Go(func() {
-			time.Sleep(time.Duration(i) * 10 * time.Microsecond)
+			time.Sleep(late * time.Duration(1-i%2))
 			put(t, writer, "x")
 			grantTo(t, writer, "x", 1)
 		})
@@ -285,8 +289,9 @@ func TestCollectorAndWriters(t *testing.T) {
 			t.Fatalf("round %d: granted and lost", i)
 		}
 	}
-	// How often they met is up to the machine.
-	t.Logf("%d of %d were removed", removed, rounds)
+	if removed == 0 || removed == i {
+		t.Errorf("%d of %d were removed: the two never met", removed, i)
+	}
 }
 
 // One that cannot be removed does not keep the others.
