@@ -171,15 +171,6 @@ func (b *BuildSource) ServerOrDefault() string {
 // HasDigest tells whether the reference names one artifact for ever.
 func (o *OCISource) HasDigest() bool { return strings.Contains(o.Reference, "@") }
 
-// ArgumentFor gives the argument that passes a value on.
-func (v *ImageVariable) ArgumentFor(value string) string {
-	template := v.Argument
-	if template == "" {
-		template = "--" + strings.ToLower(v.Name) + "={value}"
-	}
-	return strings.ReplaceAll(template, "{value}", value)
-}
-
 // PeriodOrDefault gives the time between two probes.
 func (p *Probe) PeriodOrDefault() time.Duration {
 	if p.Period == nil {
