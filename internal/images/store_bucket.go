@@ -203,7 +203,7 @@ func (b *bucket) create(ctx context.Context, key string) (*writer, error) {
 	}
 	if w.parts != nil { // the library's own writer has sent nothing, and will not
 		drop()
-		_ = w.Writer.Close()
+		_ = w.Close()
 	}
 	return w, nil
 }
