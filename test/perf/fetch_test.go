@@ -33,16 +33,14 @@ const fetchSize = 256 << 20
 // file, makes that durable, and sends it to the same listener of the host, with net/http and crypto/tls alone. They take turns, and the
 // fastest of each are compared: what else the machine does only slows.
 func BenchmarkFetch(b *testing.B) {
-	const rounds = 4
+	const rounds = 6
 	a := newAPI(b, 0, false)
 	site := newImageSite(b)
 	var raw, ours []time.Duration
 	var memory int64
-	a.runFrom(site, "warm")
-	a.must(a.rawFetch(site, "rawwarm"))
+	idle := a.m.idleMemory()
 	for i := range rounds {
 		raw = append(raw, a.timed(func() error { return a.rawFetch(site, fmt.Sprintf("raw%d", i)) }))
-		idle := a.m.idleMemory()
 		memory = max(memory, a.m.moreMemory(idle, func() { ours = append(ours, a.runFrom(site, fmt.Sprintf("uk%d", i))) }))
 	}
 	b.Logf("%v, raw %v", ours, raw)

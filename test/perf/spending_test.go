@@ -15,8 +15,8 @@ type spending struct {
 	cpu, cpuOfAll float64
 	// writes are all of the operator's, ownWrites those for Unikernels and events.
 	writes, ownWrites float64
-	// commands are those that change something on hosts.
-	commands float64
+	// commands are those that change something on hosts, looks are at hosts.
+	commands, looks float64
 }
 
 // begin waits until the operator is quiet.
@@ -44,6 +44,7 @@ func (s *spending) add(sign float64) {
 	s.writes += sign * operator.writes()
 	s.ownWrites += sign * server.ownWrites()
 	s.commands += sign * float64(s.w.commands())
+	s.looks += sign * operator.looks()
 }
 
 // ownCPUSeconds is what this process has used.

@@ -27,6 +27,7 @@ func BenchmarkThousand(b *testing.B) {
 	w.report("create-writes/object", spent.ownWrites/count)
 	w.report("create-writes-of-all/object", spent.writes/count)
 	w.report("create-commands/object", spent.commands/count)
+	w.report("create-looks/object", spent.looks/count)
 
 	m.stop()
 	commands := w.commands()
