@@ -15,8 +15,8 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 )
 
-// cloud gives stores that share a bucket of an S3 server in this process.
-func cloud(t *testing.T) (open func() *Store) {
+// inS3 gives stores that share a bucket of an S3 server in this process.
+func inS3(t *testing.T) (open func() *Store) {
 	t.Helper()
 	backend := s3mem.New()
 	if err := backend.CreateBucket("images"); err != nil {
