@@ -28,7 +28,7 @@ type kind func(t *testing.T) (open func() *Store)
 
 // bucketKinds are those of buckets, by the names of their tests.
 func bucketKinds() map[string]kind {
-	kinds := map[string]kind{"memory": memory, "S3": inS3, "GCS": inGCS}
+	kinds := map[string]kind{"memory": memory, "S3": clouds["S3"].at(s3Server), "GCS": clouds["GCS"].at(gcsServer)}
 	for i, location := range namedStores() {
 		scheme, _, _ := strings.Cut(location, ":")
 		kinds[fmt.Sprintf("%s-%d", scheme, i+1)] = named(location)

@@ -47,6 +47,12 @@ func digestOf(content string) string {
 func newStore(t *testing.T, location string) *Store {
 	t.Helper()
 	s, err := OpenStore(t.Context(), location)
+	return opened(t, s, err)
+}
+
+// opened has a store closed at the end of a test.
+func opened(t *testing.T, s *Store, err error) *Store {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
