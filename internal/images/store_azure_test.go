@@ -103,7 +103,7 @@ func TestFasterWriter(t *testing.T) {
 		"what was there before": {size, now.Add(-longGrace), &pattern{peak: &peak{}}, false},
 	} {
 		t.Run(what, func(t *testing.T) {
-			slower := func(_ *testing.T, host string) http.Handler {
+			slower := func(*testing.T, string) http.Handler {
 				server := bottomlessAzure{newBottomless(size)}
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					switch {
