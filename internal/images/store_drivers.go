@@ -4,7 +4,6 @@ package images
 import (
 	"net/url"
 
-	gcs "cloud.google.com/go/storage"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	_ "gocloud.dev/blob/azureblob" // azblob://
@@ -41,18 +40,5 @@ func (b *bucket) boundMemory(as func(any) bool) {
 		*manager = *transfermanager.New(client, func(o *transfermanager.Options) {
 			o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = partSize, partSize, partsAtATime
 		})
-	}
-}
-
-// attempts is how often Google's cloud is asked for the same, at most, as Amazon's
-// library does. Azure's asks once more.
-const attempts = 3
-
-// tryAgain has Google's library try again what has failed, as the other two do by
-// themselves. It does not know that all that a store asks for may be done twice.
-func (b *bucket) tryAgain() {
-	var client *gcs.Client
-	if b.As(&client) {
-		client.SetRetry(gcs.WithPolicy(gcs.RetryAlways), gcs.WithMaxAttempts(attempts))
 	}
 }

@@ -133,7 +133,7 @@ func leaks() []goleak.Option {
 
 // Content of several parts is what was put, also when all replicas put it at the
 // same time: none of them fails.
-func TestParts(t *testing.T) {
+func TestContentOfParts(t *testing.T) {
 	onEach(t, func(t *testing.T, open func() *Store) {
 		content := string(block) + strings.Repeat("part ", partSize/5) + string(block) + strings.Repeat("ial ", partSize/4) + "!"
 		digest, size := digestOf(content), int64(len(content))
@@ -162,7 +162,7 @@ func TestParts(t *testing.T) {
 }
 
 // What was begun and broken off after several parts is nowhere to be seen.
-func TestPartsBrokenOff(t *testing.T) {
+func TestBrokenOffAfterParts(t *testing.T) {
 	onEach(t, func(t *testing.T, open func() *Store) {
 		s, other := open(), open()
 		put(t, s, "before")

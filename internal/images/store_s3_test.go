@@ -23,22 +23,29 @@ func s3Server(t *testing.T, _ string) http.Handler {
 // inS3 opens a store in a bucket of such a server.
 func inS3(t *testing.T, server string) (*Store, error) {
 	t.Helper()
-	return OpenStore(t.Context(), s3Location(t, server))
+	return OpenStore(t.Context(), s3Location(t, server, "images"))
 }
 
-func s3Location(t *testing.T, server string) string {
+func s3Location(t *testing.T, server, bucket string) string {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	return "s3://images?region=eu-west-1&use_path_style=true&endpoint=" + url.QueryEscape(server)
+	return "s3://" + bucket + "?region=eu-west-1&use_path_style=true&endpoint=" + url.QueryEscape(server)
+}
+
+// s3At gives stores that share a bucket of a server.
+func s3At(t *testing.T, handler http.Handler, bucket, more string) (open func() *Store) {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	location := s3Location(t, server.URL, bucket) + more
+	return func() *Store { return newStore(t, location) }
 }
 
 // A folder of a bucket can be a store; the rest of the bucket is not touched.
 func TestPrefix(t *testing.T) {
-	server := httptest.NewServer(s3Server(t, ""))
-	defer server.Close()
-	location := s3Location(t, server.URL)
-	whole, part := newStore(t, location), newStore(t, location+"&prefix=mollymawk/")
+	server := s3Server(t, "")
+	whole, part := s3At(t, server, "images", "")(), s3At(t, server, "images", "&prefix=mollymawk/")()
 	put(t, whole, "others")
 	put(t, part, "ours")
 	holds(t, part, "ours")
