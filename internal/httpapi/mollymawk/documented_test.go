@@ -44,25 +44,25 @@ const (
 // a part out.
 func createForm(changes map[string]any) []part {
 	return changed([]part{
-		{"albatross_instance", "eu-west-2", ""}, {"unikernel_name", "hello-world", ""}, {"unikernel_force_create", "false", ""},
-		{"molly_csrf", "''", ""}, {"unikernel_config", docConfig, ""}, {"binary", "\x7fELF", "hello_world.hvt"},
+		{Name: "albatross_instance", Value: "eu-west-2"}, {Name: "unikernel_name", Value: "hello-world"}, {Name: "unikernel_force_create", Value: "false"},
+		{Name: "molly_csrf", Value: "''"}, {Name: "unikernel_config", Value: docConfig}, {Name: "binary", Value: "\x7fELF", File: "hello_world.hvt"},
 	}, changes)
 }
 
 // volumeForm is the document's: the data come before what they are for.
 func volumeForm(changes map[string]any) []part {
 	return changed([]part{
-		{"albatross_instance", "eu-west-2", ""}, {"block_data", "hello block", "disk_image.img"}, {"molly_csrf", "''", ""},
-		{"json_data", `{"block_name": "data-vol-1", "block_size": 1024, "block_compressed": false}`, ""},
+		{Name: "albatross_instance", Value: "eu-west-2"}, {Name: "block_data", Value: "hello block", File: "disk_image.img"}, {Name: "molly_csrf", Value: "''"},
+		{Name: "json_data", Value: `{"block_name": "data-vol-1", "block_size": 1024, "block_compressed": false}`},
 	}, changes)
 }
 
 func changed(form []part, changes map[string]any) (out []part) {
 	for _, p := range form {
-		value, change := changes[p.name]
+		value, change := changes[p.Name]
 		switch v := value.(type) {
 		case string:
-			p.value = v
+			p.Value = v
 		case nil:
 			if change {
 				continue
@@ -87,21 +87,21 @@ func download(name, instance string, level any) map[string]any {
 
 func login(email, password string) func(*rig) ask {
 	return func(*rig) ask {
-		return ask{path: "/api/login", json: map[string]any{"email": email, "password": password}}
+		return ask{Path: "/api/login", JSON: map[string]any{"email": email, "password": password}}
 	}
 }
 
 // as gives a request of the user, with a bearer token.
 func as(a ask) func(*rig) ask {
 	return func(g *rig) ask {
-		a.bearer = g.user
+		a.Bearer = g.user
 		return a
 	}
 }
 
 func asAdmin(a ask) func(*rig) ask {
 	return func(g *rig) ask {
-		a.bearer = g.admin
+		a.Bearer = g.admin
 		return a
 	}
 }
@@ -109,7 +109,7 @@ func asAdmin(a ask) func(*rig) ask {
 // Preparations.
 func hello(g *rig) {
 	form := createForm(nil)
-	h, err := g.client.Do(ask{path: "/api/unikernel/create", bearer: g.user, form: form}.request(g.t, g.url))
+	h, err := g.client.Do(ask{Path: "/api/unikernel/create", Bearer: g.user, Form: form}.Request(g.t, g.url))
 	if err != nil || h.StatusCode != 200 {
 		g.t.Fatal("prepare a unikernel", err)
 	}
@@ -169,12 +169,12 @@ func runDocumented(t *testing.T, c documented) {
 		c.before(g)
 	}
 	h := g.send(t, c.ask(g))
-	if h.status != c.status {
-		t.Fatalf("status %d, body %s", h.status, h.body)
+	if h.Status != c.status {
+		t.Fatalf("status %d, body %s", h.Status, h.Body)
 	}
 	if c.stream != "" {
-		if h.body != c.stream {
-			t.Errorf("got %q", h.body)
+		if h.Body != c.stream {
+			t.Errorf("got %q", h.Body)
 		}
 		return
 	}
@@ -187,11 +187,11 @@ func runDocumented(t *testing.T, c documented) {
 		data = quote(data)
 	}
 	want := fmt.Sprintf(`{"status":%d,"title":%s,"success":%t,"data":%s}`, c.status, quote(title), c.status == 200, data)
-	if got := masked(h.body); got != want {
+	if got := masked(h.Body); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if h.header.Get("Content-Type") != "application/json" || h.header.Get("X-Frame-Options") != "DENY" || h.header.Get("Content-Security-Policy") != "frame-ancestors 'none'" {
-		t.Errorf("headers %v", h.header)
+	if h.Header.Get("Content-Type") != "application/json" || h.Header.Get("X-Frame-Options") != "DENY" || h.Header.Get("Content-Security-Policy") != "frame-ancestors 'none'" {
+		t.Errorf("headers %v", h.Header)
 	}
 }
 
@@ -236,12 +236,12 @@ func loginCases() []documented {
 
 func listCases() []documented {
 	const s = "List unikernels"
-	list := ask{path: "/api/unikernels"}
+	list := ask{Path: "/api/unikernels"}
 	return []documented{
 		{section: s, status: 200, text: "success", before: hello, ask: as(list), title: "Unikernel Information",
 			data: `{"data":[[{"name":"hello-world","fail_behaviour":"quit","cpuid":0,"cpuids":[0],"memory":64,"block_devices":[],"network_interfaces":[],"arguments":[],` +
 				`"numcpus":1,"linux_boot_partition":null}]],"errors":[]}`},
-		{section: s, status: 400, text: "Token value is not valid <token>", ask: func(*rig) ask { return ask{path: "/api/unikernels", bearer: unknown} },
+		{section: s, status: 400, text: "Token value is not valid <token>", ask: func(*rig) ask { return ask{Path: "/api/unikernels", Bearer: unknown} },
 			data: "Token value is not valid " + unknown},
 		{section: s, status: 400, text: "User account is deactivated", before: func(g *rig) { g.people.users["user"].Active = false }, ask: as(list), data: "User account is deactivated"},
 		{section: s, status: 500, text: "May occur if the server encounters an unexpected error while aggregating results, though individual instance failures are generally handled gracefully within the `errors` field of a 200 OK response.",
@@ -252,7 +252,7 @@ func listCases() []documented {
 func createCases() []documented {
 	const s = "Deploy a unikernel"
 	form := func(changes map[string]any) func(*rig) ask {
-		return as(ask{path: "/api/unikernel/create", form: createForm(changes)})
+		return as(ask{Path: "/api/unikernel/create", Form: createForm(changes)})
 	}
 	return []documented{
 		{section: s, status: 200, text: "success", ask: form(nil), data: "created unikernel"},
@@ -274,7 +274,7 @@ func createCases() []documented {
 }
 
 func targetCases(s, path, done string) []documented {
-	at := func(body map[string]any) func(*rig) ask { return as(ask{path: path, json: body}) }
+	at := func(body map[string]any) func(*rig) ask { return as(ask{Path: path, JSON: body}) }
 	refusal := documented{section: s, status: 500, text: "failure: ...", ask: at(named("hello-world", "eu-west-2")), data: "failure: destroy: not found"}
 	if strings.HasPrefix(s, "Restart") {
 		refusal.text = "The response may also contain an error string directly from Albatross if the restart operation failed on the VMM side (e.g., unikernel not found)."
@@ -293,7 +293,7 @@ func targetCases(s, path, done string) []documented {
 func consoleCases() []documented {
 	const s = "Stream Unikernel Console"
 	at := func(query string) func(*rig) ask {
-		return as(ask{path: "/api/unikernel/console?" + query, headers: map[string]string{"Accept": "text/event-stream"}})
+		return as(ask{Path: "/api/unikernel/console?" + query, Headers: map[string]string{"Accept": "text/event-stream"}})
 	}
 	line := func(g *rig) {
 		hello(g)
@@ -316,7 +316,7 @@ func consoleCases() []documented {
 
 func volumeCases(s, path string) []documented {
 	form := func(changes map[string]any) func(*rig) ask {
-		return as(ask{path: path, form: volumeForm(changes)})
+		return as(ask{Path: path, Form: volumeForm(changes)})
 	}
 	settings := func(text string) func(*rig) ask { return form(map[string]any{"json_data": text}) }
 	all := []documented{
@@ -343,7 +343,7 @@ func volumeCases(s, path string) []documented {
 
 func volumeDeleteCases() []documented {
 	const s = "Delete a block device"
-	at := func(body map[string]any) func(*rig) ask { return as(ask{path: "/api/volume/delete", json: body}) }
+	at := func(body map[string]any) func(*rig) ask { return as(ask{Path: "/api/volume/delete", JSON: body}) }
 	return []documented{
 		{section: s, status: 200, text: "success", before: dataVol, ask: at(block("data-vol-1", "eu-west-2")), data: "removed block"},
 		{section: s, status: 400, text: "Couldn't find block name in json", ask: at(map[string]any{"block_name": "data-vol-1"}), data: "Couldn't find block name in json"},
@@ -358,7 +358,7 @@ func volumeDeleteCases() []documented {
 
 func downloadCases() []documented {
 	const s = "Downloading Data from a block device"
-	at := func(body map[string]any) func(*rig) ask { return as(ask{path: "/api/volume/download", json: body}) }
+	at := func(body map[string]any) func(*rig) ask { return as(ask{Path: "/api/volume/download", JSON: body}) }
 	small := func(g *rig) {
 		g.world.volumes["eu-west-2/user:vol1"] = &volume{size: 1, content: []byte("hello block")}
 	}
@@ -381,39 +381,39 @@ func tokenCases() []documented {
 		return map[string]any{"token_value": value, "token_name": "updated-gitlab-token", "token_expiry": 800000}
 	}
 	own := func(path string) func(*rig) ask {
-		return func(g *rig) ask { return ask{path: path, bearer: g.user, json: with(g.user)} }
+		return func(g *rig) ask { return ask{Path: path, Bearer: g.user, JSON: with(g.user)} }
 	}
 	const token = `{"token_type":"Bearer","value":"%s","expires_in":%d,"created_at":"2025-12-09 05:12:11-00:00","last_access":"2025-12-09 05:12:11-00:00","name":"%s","usage_count":%d}`
 	const storage = "Storage error with an internal error (request …)"
 	return []documented{
-		{section: create, status: 200, text: "success", ask: as(ask{path: "/api/tokens/create", json: made}), data: fmt.Sprintf(token, "…", 400000, "Gitlab CI", 0)},
-		{section: create, status: 400, text: "Create token: Unexpected fields...", ask: as(ask{path: "/api/tokens/create", body: `{"token_name":"x"}`}),
+		{section: create, status: 200, text: "success", ask: as(ask{Path: "/api/tokens/create", JSON: made}), data: fmt.Sprintf(token, "…", 400000, "Gitlab CI", 0)},
+		{section: create, status: 400, text: "Create token: Unexpected fields...", ask: as(ask{Path: "/api/tokens/create", Body: `{"token_name":"x"}`}),
 			data: `Create token: Unexpected fields. Got {\"token_name\":\"x\"}`},
-		{section: create, status: 400, text: "Auth token not found...", ask: func(*rig) ask { return ask{path: "/api/tokens/create", json: made} }, data: "Auth token not found"},
-		{section: create, status: 500, text: "Storage error with <details>", before: broken, ask: as(ask{path: "/api/tokens/create", json: made}), data: storage},
+		{section: create, status: 400, text: "Auth token not found...", ask: func(*rig) ask { return ask{Path: "/api/tokens/create", JSON: made} }, data: "Auth token not found"},
+		{section: create, status: 500, text: "Storage error with <details>", before: broken, ask: as(ask{Path: "/api/tokens/create", JSON: made}), data: storage},
 
 		{section: update, status: 200, text: "success", ask: own("/api/tokens/update"), data: fmt.Sprintf(token, "{user-token}", 800000, "updated-gitlab-token", 1)},
-		{section: update, status: 400, text: "Update token: Unexpected fields. Got ...", ask: as(ask{path: "/api/tokens/update", body: `{"token_name":5}`}),
+		{section: update, status: 400, text: "Update token: Unexpected fields. Got ...", ask: as(ask{Path: "/api/tokens/update", Body: `{"token_name":5}`}),
 			data: `Update token: Unexpected fields. Got {\"token_name\":5}`},
-		{section: update, status: 400, text: "Auth token not found", ask: func(*rig) ask { return ask{path: "/api/tokens/update", json: with("x")} }, data: "Auth token not found"},
-		{section: update, status: 404, text: "Token not found", ask: as(ask{path: "/api/tokens/update", json: with(unknown)}), data: "Token not found"},
+		{section: update, status: 400, text: "Auth token not found", ask: func(*rig) ask { return ask{Path: "/api/tokens/update", JSON: with("x")} }, data: "Auth token not found"},
+		{section: update, status: 404, text: "Token not found", ask: as(ask{Path: "/api/tokens/update", JSON: with(unknown)}), data: "Token not found"},
 		{section: update, status: 500, text: "Storage error with <details>", before: broken, ask: own("/api/tokens/update"), data: storage},
 
 		{section: remove, status: 200, text: "success", ask: own("/api/tokens/delete"), title: "OK", data: "Token deleted succesfully"}, //nolint:misspell // the document's text
-		{section: remove, status: 400, text: "Delete token: Unexpected fields...", ask: as(ask{path: "/api/tokens/delete", body: `{}`}), data: "Delete token: Unexpected fields. Got {}"},
-		{section: remove, status: 400, text: "Auth token not found", ask: func(*rig) ask { return ask{path: "/api/tokens/delete", json: with("x")} }, data: "Auth token not found"},
+		{section: remove, status: 400, text: "Delete token: Unexpected fields...", ask: as(ask{Path: "/api/tokens/delete", Body: `{}`}), data: "Delete token: Unexpected fields. Got {}"},
+		{section: remove, status: 400, text: "Auth token not found", ask: func(*rig) ask { return ask{Path: "/api/tokens/delete", JSON: with("x")} }, data: "Auth token not found"},
 		{section: remove, status: 500, text: "Storage error with <details>", before: broken, ask: own("/api/tokens/delete"), data: storage},
 	}
 }
 
 func retryCases() []documented {
 	const s = "Retry Albatross Connection (Admin)"
-	at := func(query string) func(*rig) ask { return asAdmin(ask{path: "/api/admin/albatross/retry" + query}) }
+	at := func(query string) func(*rig) ask { return asAdmin(ask{Path: "/api/admin/albatross/retry" + query}) }
 	return []documented{
 		{section: s, status: 200, text: "success", ask: at("?instance=eu-west-2"), data: "Re-initialization successful, instance is back online"},
 		{section: s, status: 400, text: "Couldn't find instance in query params", ask: at(""), data: "Couldn't find instance in query params"},
 		{section: s, status: 400, text: "Error with albatross instance name: <error>", ask: at("?instance=a_b"), data: "Error with albatross instance name: " + labelText},
-		{section: s, status: 400, text: "You don't have the necessary permissions...", ask: as(ask{path: "/api/admin/albatross/retry?instance=eu-west-2"}),
+		{section: s, status: 400, text: "You don't have the necessary permissions...", ask: as(ask{Path: "/api/admin/albatross/retry?instance=eu-west-2"}),
 			data: "You don't have the necessary permissions to access this service."},
 		{section: s, status: 404, text: "Couldn't find albatross instance with name: <name>", ask: at("?instance=nowhere"), data: "Couldn't find albatross instance with name: nowhere"},
 		{section: s, status: 500, text: "Re-initialization failed. See error logs: <error>", before: offline, ask: at("?instance=eu-west-2"),

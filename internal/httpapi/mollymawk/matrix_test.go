@@ -8,108 +8,91 @@ import (
 	"testing"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
-
 	"mollymawk.dev/operator/internal/accounts"
+	"mollymawk.dev/operator/internal/httpapi/apitest"
 	"mollymawk.dev/operator/internal/httpapi/mollymawk"
 	"mollymawk.dev/operator/internal/services"
 )
-
-// routes gives all calls of the description: method and path.
-func routes(t testing.TB) (all []string) {
-	t.Helper()
-	document, err := openapi3.NewLoader().LoadFromData(mollymawk.OpenAPI())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, item := range document.Paths.Map() {
-		for method := range item.Operations() {
-			all = append(all, method+" "+path)
-		}
-	}
-	slices.Sort(all)
-	return all
-}
 
 // calls has, for each call, a request about something of that name.
 var calls = map[string]func(g *rig, name string) ask{
 	"GET /openapi.yaml": func(*rig, string) ask { return ask{} },
 	"POST /api/login": func(*rig, string) ask {
-		return ask{json: map[string]any{"email": "user@example.com", "password": "password123"}}
+		return ask{JSON: map[string]any{"email": "user@example.com", "password": "password123"}}
 	},
 	"POST /api/register": func(*rig, string) ask {
-		return ask{json: map[string]any{"name": "newcomer", "email": "n@example.com", "password": "password123", "form_csrf": "x"}}
+		return ask{JSON: map[string]any{"name": "newcomer", "email": "n@example.com", "password": "password123", "form_csrf": "x"}}
 	},
 	"GET /api/account":                 func(*rig, string) ask { return ask{} },
 	"GET /api/account/csrf":            func(*rig, string) ask { return ask{} },
-	"POST /api/logout":                 func(*rig, string) ask { return ask{json: map[string]any{}} },
-	"POST /api/account/sessions/close": func(*rig, string) ask { return ask{json: map[string]any{}} },
-	"POST /api/account/session/close":  func(_ *rig, name string) ask { return ask{json: map[string]any{"session_value": name}} },
+	"POST /api/logout":                 func(*rig, string) ask { return ask{JSON: map[string]any{}} },
+	"POST /api/account/sessions/close": func(*rig, string) ask { return ask{JSON: map[string]any{}} },
+	"POST /api/account/session/close":  func(_ *rig, name string) ask { return ask{JSON: map[string]any{"session_value": name}} },
 	"POST /api/account/password": func(*rig, string) ask {
-		return ask{json: map[string]any{"current_password": "password123", "new_password": "password123", "confirm_password": "password123"}}
+		return ask{JSON: map[string]any{"current_password": "password123", "new_password": "password123", "confirm_password": "password123"}}
 	},
 	"GET /api/tokens": func(*rig, string) ask { return ask{} },
 	"POST /api/tokens/create": func(_ *rig, name string) ask {
-		return ask{json: map[string]any{"token_name": name, "token_expiry": 60}}
+		return ask{JSON: map[string]any{"token_name": name, "token_expiry": 60}}
 	},
 	"POST /api/tokens/update": func(_ *rig, name string) ask {
-		return ask{json: map[string]any{"token_value": name, "token_name": "x", "token_expiry": 60}}
+		return ask{JSON: map[string]any{"token_value": name, "token_name": "x", "token_expiry": 60}}
 	},
-	"POST /api/tokens/delete": func(_ *rig, name string) ask { return ask{json: map[string]any{"token_value": name}} },
+	"POST /api/tokens/delete": func(_ *rig, name string) ask { return ask{JSON: map[string]any{"token_value": name}} },
 	"GET /api/unikernels":     func(*rig, string) ask { return ask{} },
 	"GET /api/volumes":        func(*rig, string) ask { return ask{} },
 	"GET /api/instances":      func(*rig, string) ask { return ask{} },
 	"GET /api/policies":       func(*rig, string) ask { return ask{} },
 	"POST /api/unikernel/create": func(_ *rig, name string) ask {
-		return ask{form: createForm(map[string]any{"unikernel_name": name, "unikernel_force_create": "true"})}
+		return ask{Form: createForm(map[string]any{"unikernel_name": name, "unikernel_force_create": "true"})}
 	},
-	"POST /api/unikernel/destroy": func(_ *rig, name string) ask { return ask{json: named(name, "eu-west-2")} },
-	"POST /api/unikernel/restart": func(_ *rig, name string) ask { return ask{json: named(name, "eu-west-2")} },
+	"POST /api/unikernel/destroy": func(_ *rig, name string) ask { return ask{JSON: named(name, "eu-west-2")} },
+	"POST /api/unikernel/restart": func(_ *rig, name string) ask { return ask{JSON: named(name, "eu-west-2")} },
 	"GET /api/unikernel/console": func(_ *rig, name string) ask {
-		return ask{path: "?instance=eu-west-2&unikernel=" + name}
+		return ask{Path: "?instance=eu-west-2&unikernel=" + name}
 	},
 	"POST /api/unikernel/update": func(_ *rig, name string) ask {
-		return ask{json: map[string]any{"albatross_instance": "eu-west-2", "unikernel_name": name, "job": "j", "to_be_updated_unikernel": unknown, "currently_running_unikernel": unknown}}
+		return ask{JSON: map[string]any{"albatross_instance": "eu-west-2", "unikernel_name": name, "job": "j", "to_be_updated_unikernel": unknown, "currently_running_unikernel": unknown}}
 	},
 	"POST /api/unikernel/rollback": func(_ *rig, name string) ask {
-		return ask{json: map[string]any{"albatross_instance": "eu-west-2", "unikernel_name": name}}
+		return ask{JSON: map[string]any{"albatross_instance": "eu-west-2", "unikernel_name": name}}
 	},
 	"POST /api/volume/create":              volumeCall,
 	"POST /api/volume/upload":              volumeCall,
-	"POST /api/volume/delete":              func(_ *rig, name string) ask { return ask{json: block(name, "eu-west-2")} },
-	"POST /api/volume/download":            func(_ *rig, name string) ask { return ask{json: download(name, "eu-west-2", 0)} },
+	"POST /api/volume/delete":              func(_ *rig, name string) ask { return ask{JSON: block(name, "eu-west-2")} },
+	"POST /api/volume/download":            func(_ *rig, name string) ask { return ask{JSON: download(name, "eu-west-2", 0)} },
 	"GET /api/admin/users":                 func(*rig, string) ask { return ask{} },
 	"POST /api/admin/user/activate/toggle": userCall,
 	"POST /api/admin/user/admin/toggle":    userCall,
 	"POST /api/admin/user/account/delete":  userCall,
 	"POST /api/admin/u/policy/update": func(g *rig, _ string) ask {
-		return ask{json: map[string]any{"user_uuid": g.people.users["user"].UID, "albatross_instance": "eu-west-2", "unikernels": 1, "memory": 64, "block": 0, "cpuids": "0", "bridges": "service"}}
+		return ask{JSON: map[string]any{"user_uuid": g.people.users["user"].UID, "albatross_instance": "eu-west-2", "unikernels": 1, "memory": 64, "block": 0, "cpuids": "0", "bridges": "service"}}
 	},
-	"GET /api/admin/albatross/retry":            func(*rig, string) ask { return ask{path: "?instance=eu-west-2"} },
+	"GET /api/admin/albatross/retry":            func(*rig, string) ask { return ask{Path: "?instance=eu-west-2"} },
 	"POST /api/admin/settings/albatross/create": instanceCall("new"),
 	"POST /api/admin/settings/albatross/update": instanceCall("eu-west-2"),
-	"POST /api/admin/settings/albatross/delete": func(*rig, string) ask { return ask{json: map[string]any{"name": "spare"}} },
+	"POST /api/admin/settings/albatross/delete": func(*rig, string) ask { return ask{JSON: map[string]any{"name": "spare"}} },
 	"POST /api/block/create":                    volumeCall,
 	"POST /api/block/upload":                    volumeCall,
-	"POST /api/block/delete":                    func(_ *rig, name string) ask { return ask{json: block(name, "eu-west-2")} },
-	"POST /api/block/download":                  func(_ *rig, name string) ask { return ask{json: download(name, "eu-west-2", 0)} },
-	"POST /logout":                              func(*rig, string) ask { return ask{json: map[string]any{}} },
+	"POST /api/block/delete":                    func(_ *rig, name string) ask { return ask{JSON: block(name, "eu-west-2")} },
+	"POST /api/block/download":                  func(_ *rig, name string) ask { return ask{JSON: download(name, "eu-west-2", 0)} },
+	"POST /logout":                              func(*rig, string) ask { return ask{JSON: map[string]any{}} },
 	"POST /account/password/update": func(*rig, string) ask {
-		return ask{json: map[string]any{"current_password": "password123", "new_password": "password123", "confirm_password": "password123"}}
+		return ask{JSON: map[string]any{"current_password": "password123", "new_password": "password123", "confirm_password": "password123"}}
 	},
 }
 
 func volumeCall(_ *rig, name string) ask {
-	return ask{form: volumeForm(map[string]any{"json_data": `{"block_name":"` + name + `","block_size":1,"block_compressed":false}`})}
+	return ask{Form: volumeForm(map[string]any{"json_data": `{"block_name":"` + name + `","block_size":1,"block_compressed":false}`})}
 }
 
 func userCall(g *rig, _ string) ask {
-	return ask{json: map[string]any{"uuid": g.people.users["user"].UID}}
+	return ask{JSON: map[string]any{"uuid": g.people.users["user"].UID}}
 }
 
 func instanceCall(name string) func(*rig, string) ask {
 	return func(*rig, string) ask {
-		return ask{json: map[string]any{"name": name, "server_ip": "192.0.2.1", "server_port": 1025, "certificate": "PEM", "private_key": "PEM"}}
+		return ask{JSON: map[string]any{"name": name, "server_ip": "192.0.2.1", "server_port": 1025, "certificate": "PEM", "private_key": "PEM"}}
 	}
 }
 
@@ -133,7 +116,7 @@ func (g *rig) call(t testing.TB, route, name, bearer, cookie string) heard {
 	}
 	method, path, _ := strings.Cut(route, " ")
 	a := build(g, name)
-	a.method, a.path, a.bearer, a.cookie = method, path+a.path, bearer, cookie
+	a.Method, a.Path, a.Bearer, a.Cookie = method, path+a.Path, bearer, cookie
 	return g.send(t, a)
 }
 
@@ -175,7 +158,7 @@ func (g *rig) things(user string) string {
 // TestEveryRouteIsKnown compares the description with what is served.
 func TestEveryRouteIsKnown(t *testing.T) {
 	face := mollymawk.New(mollymawk.Options{})
-	all := routes(t)
+	all := apitest.Described(t)
 	for _, route := range all {
 		if _, path, _ := strings.Cut(route, " "); !face.Serves(path) {
 			t.Errorf("%s is described and not served", route)
@@ -221,7 +204,7 @@ func TestCredentials(t *testing.T) {
 		"inactive cookie":            {"", inactiveCookie, "User account is deactivated"},
 	} {
 		before := g.things("")
-		for _, route := range routes(t) {
+		for _, route := range apitest.Described(t) {
 			if forAll(route) {
 				continue
 			}
@@ -232,8 +215,8 @@ func TestCredentials(t *testing.T) {
 					want = "Auth token not found"
 				}
 			}
-			if h := g.call(t, route, "mine", c.bearer, c.cookie); h.status != 400 || h.data(t) != quote(want) {
-				t.Errorf("%s, %s: %d %s", name, route, h.status, h.body)
+			if h := g.call(t, route, "mine", c.bearer, c.cookie); h.Status != 400 || h.Data(t) != quote(want) {
+				t.Errorf("%s, %s: %d %s", name, route, h.Status, h.Body)
 			}
 		}
 		if after := g.things(""); after != before {
@@ -246,14 +229,14 @@ func TestCredentials(t *testing.T) {
 // about the user's things, about nothing, and with names that try to leave the
 // caller's own place.
 func TestOwners(t *testing.T) {
-	for _, route := range routes(t) {
+	for _, route := range apitest.Described(t) {
 		t.Run(route, func(t *testing.T) {
 			g, other := matrixRig(t)
 			before := g.things("user")
 			if forAdmins(route) {
 				for _, bearer := range []string{other, g.user} {
-					if h := g.call(t, route, "mine", bearer, ""); h.status != 400 || h.data(t) != quote("You don't have the necessary permissions to access this service.") {
-						t.Errorf("a user: %d %s", h.status, h.body)
+					if h := g.call(t, route, "mine", bearer, ""); h.Status != 400 || h.Data(t) != quote("You don't have the necessary permissions to access this service.") {
+						t.Errorf("a user: %d %s", h.Status, h.Body)
 					}
 				}
 			}
@@ -276,8 +259,8 @@ func TestOwners(t *testing.T) {
 				name = g.user
 			}
 			h := g.call(t, route, name, bearer, "")
-			if h.status != 200 && route != "POST /api/register" {
-				t.Errorf("own: %d %s", h.status, h.body)
+			if h.Status != 200 && route != "POST /api/register" {
+				t.Errorf("own: %d %s", h.Status, h.Body)
 			}
 		})
 	}
@@ -289,11 +272,11 @@ func notOthers(t *testing.T, g *rig, route, other string) {
 	for _, bearer := range []string{other, g.admin} {
 		about := g.call(t, route, "mine", bearer, "")
 		absent := g.call(t, route, "none", bearer, "")
-		if about.status != absent.status || strings.ReplaceAll(about.body, "mine", "none") != absent.body {
-			t.Errorf("another's: %d %s, absent: %d %s", about.status, about.body, absent.status, absent.body)
+		if about.Status != absent.Status || strings.ReplaceAll(about.Body, "mine", "none") != absent.Body {
+			t.Errorf("another's: %d %s, absent: %d %s", about.Status, about.Body, absent.Status, absent.Body)
 		}
-		if strings.Contains(about.body, "private") {
-			t.Errorf("another's content: %s", about.body)
+		if strings.Contains(about.Body, "private") {
+			t.Errorf("another's content: %s", about.Body)
 		}
 	}
 }
@@ -303,12 +286,12 @@ func notOthers(t *testing.T, g *rig, route, other string) {
 func tricks(t *testing.T, g *rig, route, other string) {
 	t.Helper()
 	for _, name := range []string{"..", ".", "user:mine", ":mine", "user:", "../user/mine", "user/mine", "mine.", ".mine", "-mine", "mi..ne", "mine%00", "mine\u200b", strings.Repeat("a", 64), ""} {
-		if h := g.call(t, route, name, other, ""); h.status != 400 || !strings.Contains(h.body, "invalid label") {
-			t.Errorf("%q: %d %s", name, h.status, h.body)
+		if h := g.call(t, route, name, other, ""); h.Status != 400 || !strings.Contains(h.Body, "invalid label") {
+			t.Errorf("%q: %d %s", name, h.Status, h.Body)
 		}
 	}
 	// Upper case means lower case, and still one's own.
-	if h := g.call(t, route, "MINE", other, ""); strings.Contains(h.body, "private") {
-		t.Errorf("upper case: %d %s", h.status, h.body)
+	if h := g.call(t, route, "MINE", other, ""); strings.Contains(h.Body, "private") {
+		t.Errorf("upper case: %d %s", h.Status, h.Body)
 	}
 }
