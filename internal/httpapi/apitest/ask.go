@@ -20,6 +20,8 @@ type Ask struct {
 	Body string
 	JSON any
 	Form []Part
+	// Until ends the reading of a reply that has this text, for streams without an end.
+	Until string
 }
 
 // Part of a form; with a file's name it is a file.

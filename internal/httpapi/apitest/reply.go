@@ -1,7 +1,9 @@
 package apitest
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -34,13 +36,29 @@ func Send(t testing.TB, client *http.Client, base string, a Ask) Reply {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	body, err := readUntil(response.Body, a.Until)
 	if err != nil {
 		t.Fatalf("%s %s: %v", request.Method, a.Path, err)
 	}
 	r := Reply{response.StatusCode, response.Header, string(body)}
 	r.Check(t, request)
 	return r
+}
+
+// readUntil reads to the end, or until the text has come.
+func readUntil(from io.Reader, text string) (all []byte, err error) {
+	if text == "" {
+		return io.ReadAll(from)
+	}
+	for chunk := make([]byte, 4096); err == nil && !bytes.Contains(all, []byte(text)); {
+		var n int
+		n, err = from.Read(chunk)
+		all = append(all, chunk[:n]...)
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return all, err
 }
 
 // Data gives what is in the envelope, which must be one.
