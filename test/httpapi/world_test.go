@@ -1,4 +1,4 @@
-package api
+package httpapi
 
 import (
 	"bytes"
@@ -192,7 +192,7 @@ func (w *world) manifest(file string) *utilyaml.YAMLOrJSONDecoder {
 // grant gives the operator what a role allows. The role can be found by the file that it is from.
 func (w *world) grant(from string, role rbacv1.ClusterRole) {
 	w.Helper()
-	meta := metav1.ObjectMeta{GenerateName: "test-api-"}
+	meta := metav1.ObjectMeta{GenerateName: "test-httpapi-"}
 	subjects := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: w.system, Name: account}}
 	ref := rbacv1.RoleRef{Kind: role.Kind, APIGroup: rbacv1.GroupName}
 	if role.Kind == "Role" {

@@ -1,4 +1,4 @@
-package api
+package httpapi
 
 import (
 	"fmt"
@@ -236,7 +236,7 @@ func refusedTo(c call, a apitest.Ask) error {
 	return nil
 }
 
-func loggedOut(c call, reply apitest.Reply) error {
+func loggedOut(_ call, reply apitest.Reply) error {
 	if !strings.Contains(reply.Header.Get("Set-Cookie"), "Max-Age=0") {
 		return fmt.Errorf("the cookie stays: %v", reply.Header)
 	}
@@ -255,7 +255,7 @@ func (c call) full() string { return c.who.name + ":" + c.name }
 
 // runs demands that a unikernel of the caller's runs, and has an object that it wrote itself, or neither.
 func (c call) runs(want bool) error {
-	_, is := c.world.host.Unikernel(c.full())
+	_, is := c.host.Unikernel(c.full())
 	object := c.object()
 	if is != want || (object != nil) != want {
 		return fmt.Errorf("runs: %t, object: %v", is, object)
@@ -267,7 +267,7 @@ func (c call) runs(want bool) error {
 func (c call) received(commands ...string) error {
 	n := 0
 	for _, command := range commands {
-		n += c.world.host.Received(command, c.full())
+		n += c.host.Received(command, c.full())
 	}
 	if n == 0 {
 		return fmt.Errorf("the host got %v %d times", commands, n)
@@ -276,7 +276,7 @@ func (c call) received(commands ...string) error {
 }
 
 func filled(c call, _ apitest.Reply) error {
-	content, err := c.world.host.BlockContent(c.full())
+	content, err := c.host.BlockContent(c.full())
 	if err == nil && !strings.HasPrefix(string(content), "private of "+c.who.name) {
 		err = fmt.Errorf("it has %.40q", content)
 	}
@@ -284,7 +284,7 @@ func filled(c call, _ apitest.Reply) error {
 }
 
 func removed(c call, _ apitest.Reply) error {
-	if _, err := c.world.host.BlockContent(c.full()); err == nil {
+	if _, err := c.host.BlockContent(c.full()); err == nil {
 		return fmt.Errorf("%s is still there", c.full())
 	}
 	return nil
