@@ -11,8 +11,14 @@ import (
 // TestEveryRouteIsDescribed compares the description with what is served. Who
 // reaches what by each route is proven in the package test/httpapi.
 func TestEveryRouteIsDescribed(t *testing.T) {
-	served, described := mollymawk.New(mollymawk.Options{}).Routes(), apitest.Described(t)
-	if !slices.Equal(served, described) {
+	var described []string
+	for route, tags := range apitest.Described(t) {
+		if !slices.Equal(tags, []string{"panel"}) {
+			described = append(described, route)
+		}
+	}
+	slices.Sort(described)
+	if served := mollymawk.New(mollymawk.Options{}).Routes(); !slices.Equal(served, described) {
 		t.Errorf("served    %v\ndescribed %v", served, described)
 	}
 }
