@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,9 @@ import (
 const (
 	notAllowed   = "You don't have the necessary permissions to access this service."
 	unknownToken = "00000000-0000-4000-8000-000000000000"
+	keyInvalid   = `{"error":"API Key Invalid"}`
+	// shared is a route of two APIs. The credential tells which is meant.
+	shared = "GET /api/instances"
 )
 
 // matrix is a world with a user whose things nobody else may reach, and another user.
@@ -39,8 +43,8 @@ type matrix struct {
 // TestMatrix has every route called with every credential about what is one's own, another's or not there. What became of it is seen
 // on the host and in the objects, not only in the answers.
 func TestMatrix(t *testing.T) {
-	if all := slices.Sorted(maps.Keys(rows)); !slices.Equal(all, served()) {
-		t.Fatalf("rows   %v\nserved %v", all, served())
+	if all, routes := slices.Sorted(maps.Keys(rows)), served(t); !slices.Equal(all, routes) {
+		t.Fatalf("rows   %v\nserved %v", all, routes)
 	}
 	m := newMatrix(t)
 	t.Run("Credentials", func(t *testing.T) { m.in(t).credentials() })
@@ -58,7 +62,7 @@ func newMatrix(t *testing.T) *matrix {
 	w := newWorld(t, unique("root")+"@example.com")
 	m := &matrix{world: w, alice: w.newUser("alice"), bob: w.newUser("bob")}
 	m.things = map[kind]string{token: m.alice.bearer, session: m.alice.session, user: m.alice.uid, host: instance}
-	for _, k := range []kind{unikernel, volume} {
+	for _, k := range []kind{unikernel, volume, declared} {
 		m.things[k] = w.newThing(k, m.alice)
 	}
 	return m
@@ -92,6 +96,10 @@ func (w *world) newThing(k kind, of *person) string {
 		later := *of
 		w.beginSession(&later)
 		return later.session
+	case declared:
+		uk := call{w, of, instance, w.newThing(unikernel, of)}.object()
+		id, _, _ := strings.Cut(string(uk.UID), "-")
+		return id
 	case user:
 		return w.newUser("user").uid
 	case host:
@@ -113,11 +121,17 @@ func (p *person) credentials() map[string]credential {
 // do makes the request of a route.
 func (c call) do(route string, with credential) apitest.Reply {
 	c.Helper()
-	method, path, _ := strings.Cut(route, " ")
+	method, path, _ := strings.Cut(strings.TrimPrefix(route, ofPanel), " ")
 	a := rows[route].ask(c)
-	a.Method, a.Path = method, path+a.Path
-	if a.Bearer, a.Cookie = with.bearer, with.cookie; with.csrf != "" {
+	a.Method, a.Path = method, strings.ReplaceAll(path, "{id}", url.PathEscape(c.name))+a.Path
+	if a.Cookie = with.cookie; with.csrf != "" {
 		a.Headers = map[string]string{csrfHeader: with.csrf}
+	}
+	switch {
+	case rows[route].access != keyed:
+		a.Bearer = with.bearer
+	case with.bearer != "":
+		a.Headers = map[string]string{"X-Api-Key": with.bearer}
 	}
 	return c.send(a)
 }
@@ -134,6 +148,21 @@ func (c call) object() *v1alpha1.Unikernel {
 		c.Fatal(err)
 	}
 	return uk
+}
+
+// declaredBy finds what an identifier of the Panel API stands for, nil when there is none.
+func (w *world) declaredBy(id string) *v1alpha1.Unikernel {
+	w.Helper()
+	var all v1alpha1.UnikernelList
+	if err := w.List(w.Context(), &all); err != nil {
+		w.Fatal(err)
+	}
+	for i := range all.Items {
+		if strings.HasPrefix(string(all.Items[i].UID), id+"-") {
+			return &all.Items[i]
+		}
+	}
+	return nil
 }
 
 // unchanged demands that nothing is another than before, apart from what belongs to the owners, and gives how it is.
@@ -160,6 +189,24 @@ func (m *matrix) keepsSecrets(what, text string) {
 type bad struct {
 	credential
 	text string
+}
+
+// answer is what a route says to it.
+func (b bad) answer(route string) (status int, body string) {
+	text := b.text
+	if b.credential == (credential{}) {
+		text = "No molly-session in cookie header. User not found"
+		if strings.Contains(route, "/tokens") {
+			text = "Auth token not found"
+		}
+	}
+	switch {
+	case rows[route].access == keyed && b.bearer != "":
+		return http.StatusUnauthorized, keyInvalid
+	case rows[route].access == keyed && (b.cookie == "" || route != ofPanel+shared), route == shared && b.credential == (credential{}):
+		return http.StatusUnauthorized, `{"error":"API key is required"}`
+	}
+	return http.StatusBadRequest, `{"status":400,"title":"400","success":false,"data":` + apitest.Quote(text) + "}"
 }
 
 // badCredentials are of accounts of their own.
@@ -229,24 +276,17 @@ func (m *matrix) credentials() {
 	}
 	before := m.state()
 	for name, c := range all {
-		for _, route := range served() {
+		for _, route := range served(m.TB) {
 			row := rows[route]
 			if row.access == anybody {
 				continue
 			}
-			want := c.text
-			if name == "none" {
-				want = "No molly-session in cookie header. User not found"
-				if strings.Contains(route, "/tokens") {
-					want = "Auth token not found"
-				}
-			}
 			reply := call{m.world, m.bob, instance, m.things[row.about]}.do(route, c.credential)
-			if reply.Status != http.StatusBadRequest || reply.Data(m.TB) != apitest.Quote(want) {
-				m.Errorf("%s, %s: %d %s, not %q", name, route, reply.Status, reply.Body, want)
+			if status, body := c.answer(route); reply.Status != status || reply.Body != body {
+				m.Errorf("%s, %s: %d %s, not %s", name, route, reply.Status, reply.Body, body)
 			}
-			before = m.unchanged(before, name+", "+route)
 		}
+		before = m.unchanged(before, name)
 	}
 	m.forgedWrites(before)
 }
@@ -254,7 +294,7 @@ func (m *matrix) credentials() {
 // forgedWrites has browsers send a cookie without what shows that their user wanted it.
 func (m *matrix) forgedWrites(before state) {
 	for name, c := range map[string]credential{"none": {cookie: m.bob.cookie}, "a guess": {cookie: m.bob.cookie, csrf: "x"}, "another's": {cookie: m.bob.cookie, csrf: m.alice.csrf}} {
-		for _, route := range served() {
+		for _, route := range served(m.TB) {
 			row := rows[route]
 			if row.access != users || !strings.HasPrefix(route, "POST ") {
 				continue
@@ -263,9 +303,9 @@ func (m *matrix) forgedWrites(before state) {
 			if reply := (call{m.world, m.bob, instance, "fine"}).do(route, c); reply.Status != http.StatusBadRequest || !strings.Contains(reply.Body, "CSRF") {
 				m.Errorf("%s: %d %s", what, reply.Status, reply.Body)
 			}
-			// What was uploaded before that was known is for nobody else.
-			before = m.unchanged(before, what, imageStore)
 		}
+		// What was uploaded before that was known is for nobody else.
+		before = m.unchanged(before, name+" as CSRF token", imageStore)
 	}
 }
 
@@ -275,7 +315,7 @@ func (m *matrix) callers() []*person { return []*person{m.bob, m.root} }
 // others has everybody else call every route about alice's things, and about what is not there: there is no difference.
 func (m *matrix) others() {
 	before := m.state()
-	for _, route := range served() {
+	for _, route := range served(m.TB) {
 		row := rows[route]
 		for _, who := range m.callers() {
 			for via, with := range who.credentials() {
@@ -285,9 +325,12 @@ func (m *matrix) others() {
 					m.refused(what, call{m.world, who, instance, m.things[row.about]}.do(route, with))
 					m.refused(what, call{m.world, who, instance, row.about.absent()}.do(route, with))
 					before = m.unchanged(before, what)
-				case row.access == admins && row.about != nothing && !row.makes:
+				case row.access == keyed && (who == m.bob || via == "cookie"):
+					m.refusesKey(what, route, who, with)
+					before = m.unchanged(before, what)
+				case row.access >= admins && row.about != nothing && !row.makes:
 					reply := call{m.world, who, instance, row.about.absent()}.do(route, with)
-					if reply.Status == http.StatusOK {
+					if succeeded(reply) {
 						m.Errorf("%s about nothing: %s", what, reply.Body)
 					}
 					before = m.unchanged(before, what)
@@ -309,6 +352,22 @@ func (m *matrix) refused(what string, reply apitest.Reply) {
 		m.Errorf("%s: %d %s", what, reply.Status, reply.Body)
 	}
 }
+
+// refusesKey demands that the Panel API is for administrators' tokens alone: those of others, and sessions, do not count.
+func (m *matrix) refusesKey(what, route string, who *person, with credential) {
+	m.Helper()
+	for _, name := range []string{m.things[rows[route].about], rows[route].about.absent()} {
+		reply := call{m.world, who, instance, name}.do(route, with)
+		switch {
+		case with.bearer != "" && (reply.Status != http.StatusUnauthorized || reply.Body != keyInvalid), with.bearer == "" && reply.Status == http.StatusOK && route != ofPanel+shared:
+			m.Errorf("%s: %d %s", what, reply.Status, reply.Body)
+		}
+		m.keepsSecrets(what, reply.Body)
+	}
+}
+
+// succeeded tells whether a call was answered well, by either API.
+func succeeded(reply apitest.Reply) bool { return reply.Status < http.StatusMultipleChoices }
 
 // sameAsAbsent demands that another's thing looks just like one that is not there.
 func (m *matrix) sameAsAbsent(what, route string, who *person, with credential) {
@@ -355,13 +414,13 @@ func (m *matrix) tricks(name string) []string {
 // names has what calls are about named so that it would lead to another place.
 func (m *matrix) names() {
 	before := m.state()
-	for _, route := range served() {
+	for _, route := range served(m.TB) {
 		row := rows[route]
-		if row.about == nothing || row.makes && !row.about.placed() && row.about != host {
+		if row.about == nothing || row.makes && (row.access == keyed || !row.about.placed() && row.about != host) {
 			continue
 		}
 		who := m.bob
-		if row.access == admins {
+		if row.access >= admins {
 			who = m.root
 		}
 		for _, trick := range m.tricks(m.things[row.about]) {
@@ -370,7 +429,7 @@ func (m *matrix) names() {
 			if row.about.placed() && (reply.Status != http.StatusBadRequest || !strings.Contains(reply.Body, "invalid label")) {
 				m.Errorf("%s: %d %s", what, reply.Status, reply.Body)
 			}
-			if row.access == admins && reply.Status == http.StatusOK {
+			if row.access >= admins && succeeded(reply) {
 				m.Errorf("%s: %s", what, reply.Body)
 			}
 			m.keepsSecrets(what, withoutEcho(reply.Body, m.things[row.about]))
@@ -466,13 +525,16 @@ func (m *matrix) headers() {
 
 // own has people do to their own things what a route is for. It works, and changes nothing of anybody else's.
 func (m *matrix) own() {
-	for _, route := range served() {
+	for _, route := range served(m.TB) {
 		row := rows[route]
 		who := m.bob
-		if row.access == admins {
+		if row.access >= admins {
 			who = m.root
 		}
 		for _, via := range []string{"bearer", "cookie"} {
+			if row.access == keyed && via == "cookie" {
+				continue
+			}
 			if row.alone {
 				who = m.newUser("single")
 			}
@@ -489,13 +551,13 @@ func (m *matrix) own() {
 			}
 			before, reach, what := m.state(), m.reach(c, row), fmt.Sprintf("%s by its user (%s)", route, via)
 			reply := c.do(route, with)
-			if reply.Status != http.StatusOK {
+			if !succeeded(reply) {
 				m.Errorf("%s: %d %s", what, reply.Status, reply.Body)
 			} else if err := row.did(c, reply); err != nil {
 				m.Errorf("%s: %v\n%.500s", what, err, reply.Body)
 			}
 			m.keepsSecrets(what, reply.Body)
-			m.unchanged(before, what, reach...)
+			m.unchanged(before, what, append(reach, m.called(c.name)...)...)
 		}
 	}
 }
@@ -517,11 +579,22 @@ func (m *matrix) reach(c call, row row) []string {
 	return all
 }
 
-func (m *matrix) accounts() []v1alpha1.User {
-	m.Helper()
+// called are the users who are called so by others.
+func (w *world) called(name string) (all []string) {
+	w.Helper()
+	for _, p := range w.accounts() {
+		if p.Spec.DisplayName == name {
+			all = append(all, p.Name)
+		}
+	}
+	return all
+}
+
+func (w *world) accounts() []v1alpha1.User {
+	w.Helper()
 	var all v1alpha1.UserList
-	if err := m.List(m.Context(), &all); err != nil {
-		m.Fatal(err)
+	if err := w.List(w.Context(), &all); err != nil {
+		w.Fatal(err)
 	}
 	return all.Items
 }
@@ -540,7 +613,7 @@ func (m *matrix) namesakes() {
 	m.activate(second)
 	before := m.state()
 	for _, p := range []*person{second, m.namedLike(m.system), m.namedLike(metav1.NamespaceSystem), m.namedLike(metav1.NamespaceDefault)} {
-		for _, route := range served() {
+		for _, route := range served(m.TB) {
 			row := rows[route]
 			if row.access != users || !row.about.placed() {
 				continue
@@ -584,7 +657,7 @@ func (m *matrix) activate(p *person) {
 	m.must(apitest.Ask{Path: "/api/admin/user/activate/toggle", Bearer: m.root.bearer, JSON: map[string]any{"uuid": p.uid}})
 	m.login(p)
 	m.wait("it is known that the namespace is taken", func() (bool, string) {
-		ready := apimeta.FindStatusCondition(m.user(p).Status.Conditions, v1alpha1.ConditionReady)
+		ready := apimeta.FindStatusCondition(m.user(p.name).Status.Conditions, v1alpha1.ConditionReady)
 		return ready != nil && ready.Reason == v1alpha1.ReasonNamespaceTaken, fmt.Sprint(ready)
 	})
 }

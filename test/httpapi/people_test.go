@@ -147,18 +147,24 @@ func (w *world) newUser(name string) *person {
 	w.register(p)
 	w.admit(p)
 	w.untilPolicy(p)
-	w.wait(p.name+" has rights", func() (bool, string) {
-		ready := apimeta.FindStatusCondition(w.user(p).Status.Conditions, v1alpha1.ConditionReady)
-		return ready != nil && ready.Reason == v1alpha1.ReasonSucceeded, fmt.Sprint(ready)
-	})
+	w.untilReady(p.name)
 	return p
 }
 
-// user reads somebody's User.
-func (w *world) user(p *person) *v1alpha1.User {
+// untilReady waits until a user has rights in its namespace.
+func (w *world) untilReady(name string) {
+	w.Helper()
+	w.wait(name+" is ready", func() (bool, string) {
+		ready := apimeta.FindStatusCondition(w.user(name).Status.Conditions, v1alpha1.ConditionReady)
+		return ready != nil && ready.Reason == v1alpha1.ReasonSucceeded, fmt.Sprint(ready)
+	})
+}
+
+// user reads a User.
+func (w *world) user(name string) *v1alpha1.User {
 	w.Helper()
 	user := &v1alpha1.User{}
-	if err := w.Get(w.Context(), client.ObjectKey{Name: p.name}, user); err != nil {
+	if err := w.Get(w.Context(), client.ObjectKey{Name: name}, user); err != nil {
 		w.Fatal(err)
 	}
 	return user

@@ -6,9 +6,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"testing"
 
 	"mollymawk.dev/operator/internal/httpapi/apitest"
 	"mollymawk.dev/operator/internal/httpapi/mollymawk"
+	"mollymawk.dev/operator/internal/httpapi/panel"
 )
 
 // access says who may call.
@@ -18,6 +20,8 @@ const (
 	anybody access = iota
 	users
 	admins
+	// keyed are administrators with a token as the key of the Panel API.
+	keyed
 )
 
 // kind is what the name in a call is that of.
@@ -31,11 +35,13 @@ const (
 	session   kind = "session"
 	user      kind = "user"
 	host      kind = "host"
+	// declared is a unikernel as the Panel API names it, whoever it belongs to.
+	declared kind = "declared"
 )
 
 // absent is a name that nothing has.
 func (k kind) absent() string {
-	if k == token || k == session || k == user {
+	if k == token || k == session || k == user || k == declared {
 		return "00000000-0000-4000-8000-000000000000"
 	}
 	return "none"
@@ -67,9 +73,22 @@ type row struct {
 	did func(c call, reply apitest.Reply) error
 }
 
-// served are the routes of all faces.
-func served() []string {
-	return slices.Concat(mollymawk.New(mollymawk.Options{}).Routes())
+// ofPanel is before the routes of the Panel API, of which one has a path that is another's too.
+const ofPanel = "panel "
+
+// served are the routes of all faces. Those of the Panel API are spelled as they are described: to it that is all the same.
+func served(t testing.TB) []string {
+	spelled := map[string]string{}
+	for route := range apitest.Described(t) {
+		method, path, _ := strings.Cut(route, " ")
+		spelled[method+" "+strings.ToLower(path)] = route
+	}
+	all := mollymawk.New(mollymawk.Options{}).Routes()
+	for _, route := range panel.New(panel.Options{}).Routes() {
+		all = append(all, ofPanel+spelled[route])
+	}
+	slices.Sort(all)
+	return all
 }
 
 // rows has a row for each route.
@@ -131,6 +150,106 @@ var rows = map[string]row{
 	"POST /api/admin/settings/albatross/create": {access: admins, about: host, makes: true, ask: settings, did: has("updated successfully")},
 	"POST /api/admin/settings/albatross/update": {access: admins, about: host, ask: settings, did: has("updated successfully")},
 	"POST /api/admin/settings/albatross/delete": {access: admins, about: host, ask: member("name"), did: has("delete successfully")},
+}
+
+// init adds the rows of the Panel API.
+func init() {
+	for route, row := range map[string]row{
+		"GET /api/name":      {ask: empty, did: has("Mollymawk")},
+		"GET /api/users":     {ask: empty, did: hasCaller},
+		"GET /api/instances": {ask: empty, did: has(`"Id"`)},
+		"GET /api/images":    {ask: empty, did: has(`"hello"`)},
+		"GET /api/nodes":     {ask: empty, did: has(instance)},
+
+		"POST /api/getUser": {about: user, ask: func(c call) apitest.Ask {
+			return apitest.Ask{JSON: map[string]any{"type": "email", "value": c.emailOf(c.name)}}
+		}, did: has(`"email"`)},
+		"POST /api/getUserInstance":  {about: user, ask: member("userId"), did: has("[")},
+		"POST /api/users/create":     {about: user, makes: true, ask: createPanelUser, did: created},
+		"POST /api/auth/create-user": {about: user, makes: true, ask: createPanelUser, did: created},
+
+		"POST /api/getInstance":              {about: declared, ask: member("id"), did: func(c call, r apitest.Reply) error { return has(c.name)(c, r) }},
+		"POST /api/instances/deploy":         {about: declared, makes: true, ask: deploy, did: deployed},
+		"DELETE /api/instance/delete":        {about: declared, ask: member("id"), did: gone},
+		"POST /api/instances/suspend":        {about: declared, ask: member("id"), did: suspended(true)},
+		"POST /api/instances/unsuspend":      {about: declared, ask: member("id"), did: suspended(false)},
+		"POST /api/instances/suspend/{id}":   {about: declared, ask: emptyBody, did: suspended(true)},
+		"POST /api/instances/unsuspend/{id}": {about: declared, ask: emptyBody, did: suspended(false)},
+
+		"POST /api/nodes/create":   {about: host, makes: true, ask: createNode, did: has(`"Message"`)},
+		"DELETE /api/nodes/delete": {about: host, ask: member("nodeId"), did: has("deleted")},
+	} {
+		row.access = keyed
+		rows[ofPanel+route] = row
+	}
+}
+
+func createPanelUser(c call) apitest.Ask {
+	return apitest.Ask{JSON: map[string]any{"username": c.name, "email": c.name + "@example.com", "password": "password123"}}
+}
+
+// created waits until there is one user who is called so, and has a namespace.
+func created(c call, _ apitest.Reply) error {
+	c.Helper()
+	names := c.called(c.name)
+	if len(names) != 1 {
+		return fmt.Errorf("%d users", len(names))
+	}
+	c.untilReady(names[0])
+	return nil
+}
+
+// emailOf gives the address of the user with an identifier, or what it is given.
+func (w *world) emailOf(uid string) string {
+	w.Helper()
+	for _, u := range w.accounts() {
+		if string(u.UID) == uid {
+			return string(u.Spec.Email)
+		}
+	}
+	return uid
+}
+
+// deploy has a unikernel of the catalogue in the caller's own namespace.
+func deploy(c call) apitest.Ask {
+	return apitest.Ask{JSON: map[string]any{
+		"name": c.name, "memory": 16, "cpu": 1, "nodeId": instance, "user": c.who.uid, "image": "hello", "imagename": "hello", "ports": "8080:80", "primary": "8080", "variables": map[string]string{},
+	}}
+}
+
+// deployed waits until it runs where it is to.
+func deployed(c call, _ apitest.Reply) error {
+	c.Helper()
+	c.wait("what was deployed runs", func() (bool, string) {
+		for _, u := range c.host.Unikernels(c.who.name) {
+			if strings.HasPrefix(u.Name.Label, c.name) {
+				return true, ""
+			}
+		}
+		return false, "it does not"
+	})
+	return nil
+}
+
+// gone waits until it is neither declared nor on the host.
+func gone(c call, _ apitest.Reply) error {
+	c.Helper()
+	c.wait("it is gone", func() (bool, string) { return c.declaredBy(c.name) == nil, "it is there" })
+	return nil
+}
+
+func suspended(want bool) func(call, apitest.Reply) error {
+	return func(c call, _ apitest.Reply) error {
+		if uk := c.declaredBy(c.name); uk == nil || uk.Spec.Suspended != want {
+			return fmt.Errorf("it is %+v", uk)
+		}
+		return nil
+	}
+}
+
+func createNode(c call) apitest.Ask {
+	address, port := c.address()
+	return apitest.Ask{JSON: map[string]any{"name": c.name, "tags": "x", "ram": 1, "disk": 1, "processor": "x", "address": address, "port": port}}
 }
 
 func empty(call) apitest.Ask     { return apitest.Ask{} }

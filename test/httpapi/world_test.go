@@ -91,6 +91,10 @@ func newWorld(t *testing.T, adminEmail string) *world {
 	w.root = newPerson(adminEmail)
 	w.grantAll()
 	w.declareHost()
+	w.create(&v1alpha1.UnikernelImage{
+		ObjectMeta: metav1.ObjectMeta{Name: "hello"},
+		Spec: v1alpha1.UnikernelImageSpec{Image: v1alpha1.CatalogSource{ContentSource: v1alpha1.ContentSource{Build: &v1alpha1.BuildSource{Server: w.builds.URL, Job: "hello", UUID: aBuild}}}},
+	})
 	w.run(w.options())
 	w.signInFirst(w.root)
 	return w
