@@ -483,6 +483,13 @@ func (m *matrix) paths() {
 		}
 		m.keepsSecrets(path, reply.Body)
 	}
+	for _, path := range []string{"/api/users", "/API/Users/", "/api/users?x-api-key=" + m.root.bearer, "/api/%75sers", "/api/instances/", "/api/nodes", "/api/images/", "/api/instances/suspend/" + alice + "%2f" + thing} {
+		for _, headers := range []map[string]string{{"X-Api-Key": m.bob.bearer}, {"X-Api-Key": m.bob.bearer + ", " + m.root.bearer}, {"Authorization": "Bearer " + m.root.bearer}} {
+			if reply := m.send(apitest.Ask{Path: path, Headers: headers}); succeeded(reply) {
+				m.Errorf("%s: %d %.300s", path, reply.Status, reply.Body)
+			}
+		}
+	}
 	for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, "PROPFIND"} {
 		if reply := m.send(apitest.Ask{Method: method, Path: users, Bearer: m.bob.bearer}); reply.Status != http.StatusBadRequest {
 			m.Errorf("%s: %d %s", method, reply.Status, reply.Body)
