@@ -127,7 +127,7 @@ func (s *Services) DeclareInstance(ctx context.Context, id Identity, wanted *v1a
 	}
 	instance := wanted.DeepCopy()
 	instance.Spec.CredentialsSecretRef.Name = secret
-	err = apply(ctx, c, declaration{instance, absentVersion})
+	err = apply(ctx, c, declaration{object: instance, version: absentVersion})
 	if apierrors.IsConflict(err) {
 		return DeclaredInstance{}, &Conflict{Text: "albatross instance " + strconv.Quote(wanted.Name) + " exists already"}
 	}

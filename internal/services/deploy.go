@@ -53,7 +53,7 @@ func (s *Services) DeployUnikernel(ctx context.Context, id Identity, d Deploymen
 	if err != nil {
 		return nil, err
 	}
-	err = apply(ctx, c, declaration{uk, absentVersion})
+	err = apply(ctx, c, declaration{object: uk, version: absentVersion})
 	if apierrors.IsConflict(err) {
 		return nil, &Refused{v1alpha1.ReasonNameTaken, textUnikernelExists}
 	}

@@ -135,7 +135,7 @@ func (s *Services) CreateInstance(ctx context.Context, id Identity, r InstanceRe
 	instance := newInstance(name, credentialsName(name), r)
 	// First the object, as the caller: so the Secret is written for those only who
 	// may have instances, and never for an instance that somebody else made.
-	err = apply(ctx, c, declaration{instance, absentVersion})
+	err = apply(ctx, c, declaration{object: instance, version: absentVersion})
 	if apierrors.IsConflict(err) {
 		return &Conflict{Text: "albatross instance " + strconv.Quote(name) + " exists already"}
 	}
@@ -204,7 +204,7 @@ func (s *Services) writeCredentials(ctx context.Context, name string, r Instance
 	if !exists || ours {
 		secret.Labels = map[string]string{madeByAPI: "true"}
 	}
-	return changedMeanwhile(apply(ctx, s.Client, declaration{secret, version}))
+	return changedMeanwhile(apply(ctx, s.Client, declaration{object: secret, version: version}))
 }
 
 // UpdateInstance changes where a host is and its credentials, when it answers
@@ -237,13 +237,13 @@ func (s *Services) UpdateInstance(ctx context.Context, id Identity, r InstanceRe
 	}
 	// What is refused must be so before anything is written: the credentials are
 	// for the new address.
-	if err := apply(ctx, client.NewDryRunClient(c), declaration{changed.DeepCopy(), before.ResourceVersion}); err != nil {
+	if err := apply(ctx, client.NewDryRunClient(c), declaration{changed.DeepCopy(), before.ResourceVersion, before}); err != nil {
 		return changedMeanwhile(err)
 	}
 	if err := s.writeCredentials(ctx, before.Spec.CredentialsSecretRef.Name, r, false); err != nil {
 		return err
 	}
-	return changedMeanwhile(apply(ctx, c, declaration{object: changed}))
+	return changedMeanwhile(apply(ctx, c, declaration{object: changed, before: before}))
 }
 
 // DeleteInstance removes a host that nothing is declared on any more, with the

@@ -183,7 +183,7 @@ func newImage(t testing.TB, variant string) string {
 // aBuild is the one build that there is.
 const aBuild = "11111111-1111-4111-8111-111111111111"
 
-// buildServer has one build of each job.
+// buildServer has one build of each job, and images of any variant.
 type buildServer struct{ *httptest.Server }
 
 func newBuildServer(t testing.TB) *buildServer {
@@ -193,6 +193,9 @@ func newBuildServer(t testing.TB) *buildServer {
 		_ = json.NewEncoder(rw).Encode(map[string]any{"job": r.PathValue("job"), "uuid": aBuild, "main_binary": true, "main_binary_size": len(binary)})
 	})
 	mux.HandleFunc("GET /job/{job}/build/"+aBuild+"/main-binary", func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, binary) })
+	mux.HandleFunc("GET /image/{variant}", func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(rw, newImage(t, r.PathValue("variant")))
+	})
 	mux.HandleFunc("GET /hash", func(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, "/job/hello/build/"+aBuild+"/", http.StatusSeeOther)
 	})

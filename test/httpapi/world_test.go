@@ -93,7 +93,7 @@ func newWorld(t *testing.T, adminEmail string) *world {
 	w.declareHost()
 	w.create(&v1alpha1.UnikernelImage{
 		ObjectMeta: metav1.ObjectMeta{Name: "hello"},
-		Spec: v1alpha1.UnikernelImageSpec{Image: v1alpha1.CatalogSource{ContentSource: v1alpha1.ContentSource{Build: &v1alpha1.BuildSource{Server: w.builds.URL, Job: "hello", UUID: aBuild}}}},
+		Spec:       v1alpha1.UnikernelImageSpec{Image: v1alpha1.CatalogSource{ContentSource: v1alpha1.ContentSource{Build: &v1alpha1.BuildSource{Server: w.builds.URL, Job: "hello", UUID: aBuild}}}},
 	})
 	w.run(w.options())
 	w.signInFirst(w.root)
@@ -240,9 +240,9 @@ func (w *world) createAll(file string) {
 }
 
 // create has an object until the test ends, unless it is there already.
-func (w *world) create(o client.Object) {
+func (w *world) create(o client.Object, options ...client.CreateOption) {
 	w.Helper()
-	if err := w.Create(w.Context(), o); apierrors.IsAlreadyExists(err) {
+	if err := w.Create(w.Context(), o, options...); apierrors.IsAlreadyExists(err) {
 		return
 	} else if err != nil {
 		w.Fatalf("create %T %s: %v", o, o.GetName(), err)

@@ -44,7 +44,7 @@ func answers(t *testing.T, face http.Handler, request *http.Request) {
 }
 
 // postRoutes are the calls with a JSON body.
-func postRoutes(t testing.TB, form bool) (all []string) {
+func postRoutes(form bool) (all []string) {
 	for _, route := range mollymawk.New(mollymawk.Options{}).Routes() {
 		isForm := strings.HasSuffix(route, "/unikernel/create") || strings.HasSuffix(route, "/create") && strings.Contains(route, "/volume/") ||
 			strings.HasSuffix(route, "/upload") || strings.HasSuffix(route, "/block/create")
@@ -66,7 +66,7 @@ func FuzzDocuments(f *testing.F) {
 	} {
 		f.Add(uint8(len(seed)), seed)
 	}
-	paths := postRoutes(f, false)
+	paths := postRoutes(false)
 	f.Fuzz(func(t *testing.T, which uint8, body string) {
 		request := httptest.NewRequest(http.MethodPost, paths[int(which)%len(paths)], strings.NewReader(body))
 		request.Header.Set("Authorization", "Bearer "+g.admin)
@@ -103,7 +103,7 @@ func FuzzForms(f *testing.F) {
 	}
 	f.Add(uint8(0), "--b\r\nContent-Disposition: form-data; name=\"binary\"\r\n\r\nabc")
 	f.Add(uint8(1), "--b--")
-	paths := postRoutes(f, true)
+	paths := postRoutes(true)
 	f.Fuzz(func(t *testing.T, which uint8, body string) {
 		request := httptest.NewRequest(http.MethodPost, paths[int(which)%len(paths)], strings.NewReader(body))
 		request.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
