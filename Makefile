@@ -125,7 +125,8 @@ test-standalone: ## Run the tests of the module standalone.
 test-e2e: bin/standalone ## Run the demonstration as a user would, also on a real host when ALBATROSS_ADDR and the others are set.
 	@echo; echo '==> End to end: the demonstration'
 	@MOLLYMAWK_STANDALONE_BIN=$(CURDIR)/bin/standalone go test -count=1 -timeout 15m ./test/e2e/...
-	@go test -count=1 -v -run '^(TestDocumented|TestRecorded)$$' ./internal/httpapi/mollymawk | grep -E '^(documented|recordings|FAIL)'
+	@MOLLYMAWK_TEST_STANDALONE=$(CURDIR)/bin/standalone go test -count=1 -v -run '^(TestDocumented|TestRecorded)$$' ./internal/httpapi/mollymawk ./test/httpapi | \
+		grep -E '^(documented|recordings|FAIL)'
 
 .PHONY: contract
 contract: ## Run the client's contract and the recorded behaviour, on a real host when ALBATROSS_ADDR and the others are set.
