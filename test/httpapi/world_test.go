@@ -302,11 +302,15 @@ func (w *world) address() (host string, port int32) {
 	return host, int32(number)
 }
 
-// cleanUp lets go of what nobody looks after any more. Users and hosts belong to the whole server.
+// cleanUp lets go of what nobody looks after any more. Users, their namespaces and hosts belong to the whole server.
 func (w *world) cleanUp() {
 	ctx := context.Background()
 	var all []client.Object
-	for _, list := range w.lists(ctx) {
+	namespaces := &corev1.NamespaceList{}
+	if err := w.List(ctx, namespaces, client.HasLabels{v1alpha1.LabelUser}); err != nil {
+		w.Error(err)
+	}
+	for _, list := range append(w.lists(ctx), namespaces) {
 		_ = apimeta.EachListItem(list, func(o runtime.Object) error {
 			all = append(all, o.(client.Object))
 			return nil
