@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"mollymawk.dev/operator/internal/migrate"
 	"mollymawk.dev/operator/internal/operator"
 	"mollymawk.dev/operator/internal/options"
 	"mollymawk.dev/operator/internal/redact"
@@ -28,7 +29,15 @@ func main() {
 	}
 }
 
+// importCommand is the word that has manifests written instead.
+const importCommand = "import"
+
 func run(args []string) error {
+	if len(args) > 0 && args[0] == importCommand {
+		command := migrate.NewCommand("manager")
+		command.SetArgs(args[1:])
+		return command.ExecuteContext(ctrl.SetupSignalHandler())
+	}
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	o := options.Default()
 	o.AddFlags(flags)
@@ -37,6 +46,9 @@ func run(args []string) error {
 	logging := zap.Options{}
 	logging.BindFlags(shared)
 	flags.AddGoFlagSet(shared)
+	flags.Usage = func() {
+		fmt.Fprintf(os.Stderr, "Usage of manager (manager %s --help has that of another):\n%s", importCommand, flags.FlagUsages())
+	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
