@@ -8,6 +8,7 @@ import (
 	"os"
 	_ "time/tzdata" // spec.update.window names time zones, and a container has no database of them
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -34,9 +35,10 @@ const importCommand = "import"
 
 func run(args []string) error {
 	if len(args) > 0 && args[0] == importCommand {
-		command := migrate.NewCommand("manager")
-		command.SetArgs(args[1:])
-		return command.ExecuteContext(ctrl.SetupSignalHandler())
+		root := &cobra.Command{Use: "manager", SilenceErrors: true, SilenceUsage: true}
+		root.AddCommand(migrate.NewCommand(root.Use))
+		root.SetArgs(args)
+		return root.ExecuteContext(ctrl.SetupSignalHandler())
 	}
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	o := options.Default()

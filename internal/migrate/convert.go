@@ -64,6 +64,8 @@ type converter struct {
 	owners map[string]StoredUser
 	// paths are all that there are, on whichever host.
 	paths map[string]bool
+	// foreign are the namespaces that users would have and do not get.
+	foreign map[string]bool
 	// taken has the instance on which an object of that kind, namespace and name is.
 	taken map[string]string
 	// volumes are those that have an object.
@@ -73,7 +75,10 @@ type converter struct {
 }
 
 func newConverter(in Input) *converter {
-	c := &converter{in: in, owners: map[string]StoredUser{}, paths: map[string]bool{}, taken: map[string]string{}, volumes: map[onHost]bool{}, tokens: map[string]bool{}}
+	c := &converter{
+		in: in, owners: map[string]StoredUser{}, paths: map[string]bool{}, foreign: map[string]bool{},
+		taken: map[string]string{}, volumes: map[onHost]bool{}, tokens: map[string]bool{},
+	}
 	c.in.Users = sortedBy(c.in.Users, func(u StoredUser) string { return u.Name })
 	c.in.Hosts = sortedBy(c.in.Hosts, func(h Host) string { return h.Name })
 	for _, user := range c.in.Users {
@@ -81,6 +86,11 @@ func newConverter(in Input) *converter {
 			c.owners[user.Name] = user
 		}
 		c.paths[user.Name] = true
+	}
+	for i := range in.Existing {
+		if reasonOf(&in.Existing[i]) == v1alpha1.ReasonNamespaceTaken {
+			c.foreign[in.Existing[i].NamespaceOrDefault()] = true
+		}
 	}
 	for i := range c.in.Hosts {
 		for _, path := range c.tenantPaths(&c.in.Hosts[i]) {
@@ -102,6 +112,9 @@ func (c *converter) namespace(path albatross.Path) (string, error) {
 	if namespace != path.String() && c.paths[namespace] {
 		return "", fmt.Errorf("the path %s would have the namespace of the path %s", path, namespace)
 	}
+	if c.foreign[namespace] {
+		return "", fmt.Errorf("the namespace %s of the cluster belongs to somebody else, as the status of the User says; decide whose it is, and import again", namespace)
+	}
 	return namespace, nil
 }
 
@@ -110,24 +123,32 @@ func (c *converter) objectMeta(name albatross.Name) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name.Label, Namespace: namespace}
 }
 
-// checkPlace finds why something on a host cannot be an object, and takes the name of
-// the object for it. It comes before all other checks.
-func (c *converter) checkPlace(d *Document, h *Host, name albatross.Name) {
-	kind, label := d.Object.GetObjectKind().GroupVersionKind().Kind, name.Label
+// checkPlace finds why something on a host cannot be an object of its name.
+func (c *converter) checkPlace(d *Document, name albatross.Name) {
+	label := name.Label
 	if _, err := c.namespace(name.Path); err != nil {
 		d.problem("%v.", err)
 		return
 	}
 	if !validObjectName(label) || !isLabel(label) {
-		d.problem("%q cannot be the name of an object, which begins and ends with a letter or digit. It goes on running; to declare it, make it anew under another name.", label)
+		d.problem("%q cannot be the name of an object, which begins and ends with a letter or digit. It stays as it is; to declare it, make it anew under another name.", label)
 		return
 	}
-	key := kind + "/" + d.Object.GetNamespace() + "/" + label
-	if at, twice := c.taken[key]; twice {
-		d.problem("the namespace %s has a %s of this name already, the one on %s. It goes on running; to declare it, make it anew under another name.", d.Object.GetNamespace(), kind, at)
-		return
+	if at, twice := c.taken[keyOf(d)]; twice {
+		d.problem("the namespace %s has an object of this kind and name already, for the one on %s. It stays as it is; to declare it, make it anew under another name.",
+			d.Object.GetNamespace(), at)
 	}
-	c.taken[key] = h.Name
+}
+
+// take has an object that can be applied keep its name from others.
+func (c *converter) take(d *Document, h *Host) {
+	if d.Applicable() {
+		c.taken[keyOf(d)] = h.Name
+	}
+}
+
+func keyOf(d *Document) string {
+	return d.Object.GetObjectKind().GroupVersionKind().Kind + "/" + d.Object.GetNamespace() + "/" + d.Object.GetName()
 }
 
 // volume declares a block device, which is adopted with its data.
@@ -140,9 +161,9 @@ func (c *converter) volume(h *Host, b *albatross.Block) Document {
 		},
 	}
 	d := Document{Object: object}
-	c.checkPlace(&d, h, b.Name)
+	c.checkPlace(&d, b.Name)
 	d.check(within(b.Size, 1, maxVolume), "it has %d MiB, and 1 MiB to 64 TiB can be declared", b.Size)
-	if d.Applicable() {
+	if c.take(&d, h); d.Applicable() {
 		c.volumes[onHost{h.Name, b.Name.String()}] = true
 	}
 	return d

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
@@ -36,7 +38,7 @@ const lineLength = 110
 
 // Write writes the object as one YAML document, comments first.
 func (d *Document) Write(w io.Writer) error {
-	content, err := yaml.Marshal(d.Object)
+	content, err := d.yaml()
 	if err != nil {
 		return fmt.Errorf("%T %s as YAML: %w", d.Object, d.Object.GetName(), err)
 	}
@@ -45,7 +47,7 @@ func (d *Document) Write(w io.Writer) error {
 	if !d.Applicable() {
 		comment(text, "NOT TAKEN OVER:")
 		for _, problem := range d.Problems {
-			comment(text, "- "+problem)
+			comment(text, "- "+strings.TrimSuffix(problem, ".")+".")
 		}
 	}
 	for _, note := range d.Notes {
@@ -60,6 +62,20 @@ func (d *Document) Write(w io.Writer) error {
 	}
 	_, err = io.WriteString(w, text.String())
 	return err
+}
+
+// yaml gives the object without what says nothing.
+func (d *Document) yaml() ([]byte, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(d.Object)
+	if err != nil {
+		return nil, err
+	}
+	for _, field := range []string{"spec", "status"} {
+		if part, _, _ := unstructured.NestedMap(content, field); len(part) == 0 {
+			delete(content, field)
+		}
+	}
+	return yaml.Marshal(content)
 }
 
 // commentText gives a text as a comment.

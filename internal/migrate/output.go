@@ -13,7 +13,8 @@ import (
 // is said at their beginning.
 var files = []struct{ kind, name, about string }{
 	{"User", "1-users.yaml", "Users of the HTTP API. Mollymawk's hashes of passwords are too cheap to be kept, and sessions are not taken over."},
-	{"Namespace", "2-namespaces.yaml", "Namespaces of tenants, as the operator makes them for users."},
+	{"Namespace", "2-namespaces.yaml", "Namespaces of tenants that have none from the operator. One that your cluster has already is somebody's, " +
+		"who would get what is in it: look first."},
 	{"Secret", "3-secrets.yaml", "Secrets: credentials of hosts, and accounts. Keep them out of Git."},
 	{"AlbatrossInstance", "4-instances.yaml", "Hosts and who may use them. The policies are those in force, so that to apply them changes nothing."},
 	{"Volume", "5-volumes.yaml", "Block devices, which are adopted with their data. With deletionPolicy Orphan they stay on the host " +

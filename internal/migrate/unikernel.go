@@ -17,7 +17,7 @@ func (c *converter) unikernel(h *Host, u *albatross.Unikernel) Document {
 	info := &u.Info
 	object := &v1alpha1.Unikernel{TypeMeta: typeMeta("Unikernel"), ObjectMeta: c.objectMeta(u.Name)}
 	d := Document{Object: object}
-	c.checkPlace(&d, h, u.Name)
+	c.checkPlace(&d, u.Name)
 	d.checkInfo(info)
 	spec := &object.Spec
 	spec.InstanceRef.Name = objectName(h.Name)
@@ -33,6 +33,7 @@ func (c *converter) unikernel(h *Host, u *albatross.Unikernel) Document {
 	setNetworks(&d, spec, u)
 	c.setBlocks(&d, h, spec, u)
 	c.noteOrigin(&d, u)
+	c.take(&d, h)
 	return d
 }
 

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"cmp"
+	"maps"
 	"net/mail"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"mollymawk.dev/operator/albatross"
@@ -164,8 +166,16 @@ func (t *StoredToken) account() accounts.Token {
 	}
 }
 
-// namespaces declares the namespaces of tenants. That of a user is only the user's
-// when it says so by the UID, so it needs a User that exists.
+// reasonOf says how it is about the namespace of a User.
+func reasonOf(user *v1alpha1.User) string {
+	if c := apimeta.FindStatusCondition(user.Status.Conditions, v1alpha1.ConditionNamespaceReady); c != nil {
+		return c.Reason
+	}
+	return ""
+}
+
+// namespaces declares those of tenants. That of a user is the user's only when it
+// says so by the UID: the operator makes it for a User that is active, if it is to.
 func (c *converter) namespaces(instances []Document) (all []Document) {
 	wanted := map[string]*v1alpha1.User{}
 	for _, d := range instances {
@@ -179,16 +189,12 @@ func (c *converter) namespaces(instances []Document) (all []Document) {
 			continue
 		}
 		delete(wanted, namespace)
-		if found, err := findOwner(c.in.Existing, &stored); err == nil {
+		found, err := findOwner(c.in.Existing, &stored)
+		if err == nil && slices.Contains([]string{v1alpha1.ReasonNamespaceMissing, v1alpha1.ReasonInactive}, reasonOf(found)) {
 			wanted[namespace] = found
 		}
 	}
-	names := make([]string, 0, len(wanted))
-	for name := range wanted {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		all = append(all, namespaceDocument(name, wanted[name]))
 	}
 	return all
