@@ -1,8 +1,11 @@
 package migrate
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -75,7 +78,25 @@ func (d *Document) yaml() ([]byte, error) {
 			delete(content, field)
 		}
 	}
-	return yaml.Marshal(content)
+	text, err := json.Marshal(content)
+	if err != nil {
+		return nil, err
+	}
+	return yaml.JSONToYAML(escaped(text))
+}
+
+// escaped escapes what stands in JSON as it is and must not in YAML, such as other
+// ends of lines.
+func escaped(text []byte) []byte {
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		if odd(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.Bytes()
 }
 
 // commentText gives a text as a comment.
@@ -102,9 +123,14 @@ func comment(w *strings.Builder, text string) {
 // that a tenant has chosen gets out of a comment.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == unicode.ReplacementChar {
+		if odd(r) {
 			return '?'
 		}
 		return r
 	}, text)
+}
+
+// odd tells whether a character ends a line or is refused, for some reader of YAML.
+func odd(r rune) bool {
+	return unicode.IsControl(r) || slices.Contains([]rune{0x2028, 0x2029, 0xfeff, 0xfffe, 0xffff, unicode.ReplacementChar}, r)
 }
