@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"mollymawk.dev/operator/albatross"
@@ -90,25 +91,23 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 func (o *options) validate() error {
 	host := []string{o.instance, o.address, o.tlsCert, o.tlsKey}
 	given := len(slices.DeleteFunc(host, func(s string) bool { return s == "" }))
-	switch {
-	case o.storage == "" && given == 0:
-		return errors.New("nothing to import: give --mollymawk, or --instance, --address, --tls-cert and --tls-key")
-	case given > 0 && given < 4:
-		return errors.New("--instance, --address, --tls-cert and --tls-key go together")
-	case o.caCert != "" && given == 0:
-		return errors.New("--ca-cert goes with --address")
-	case o.users != "" && o.storage == "":
-		return errors.New("--users goes with --mollymawk")
-	case o.passwords != "" && o.users == "":
-		return errors.New("--passwords goes with --users: an account is named by the UID of its User")
-	case o.images != "" && o.imageStore != "":
-		return errors.New("--images does not go with --image-store")
-	case o.offline && o.images+o.imageStore != "":
-		return errors.New("--offline does not go with --images and --image-store")
-	case o.timeout <= 0:
-		return errors.New("--timeout must be positive")
-	case o.namespace == "":
-		return errors.New("--namespace must not be empty")
+	for _, mistake := range []struct {
+		made bool
+		text string
+	}{
+		{o.storage == "" && given == 0, "nothing to import: give --mollymawk, or --instance, --address, --tls-cert and --tls-key"},
+		{given > 0 && given < 4, "--instance, --address, --tls-cert and --tls-key go together"},
+		{o.caCert != "" && given == 0, "--ca-cert goes with --address"},
+		{o.users != "" && o.storage == "", "--users goes with --mollymawk"},
+		{o.passwords != "" && o.users == "", "--passwords goes with --users: an account is named by the UID of its User"},
+		{o.images != "" && o.imageStore != "", "--images does not go with --image-store"},
+		{o.offline && o.images+o.imageStore != "", "--offline does not go with --images and --image-store"},
+		{o.timeout <= 0, "--timeout must be positive"},
+		{len(validation.IsDNS1123Label(o.namespace)) > 0, "--namespace must be the name of a namespace"},
+	} {
+		if mistake.made {
+			return errors.New(mistake.text)
+		}
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (c *converter) instance(h *Host) Document {
 	}
 	d := Document{Object: object}
 	if h.Port != int(v1alpha1.DefaultPort) {
-		object.Spec.Endpoint.Port = int32(min(max(h.Port, 0), 1<<16)) //nolint:gosec // bounded
+		object.Spec.Endpoint.Port = int32(min(max(h.Port, 0), 1<<16))
 	}
 	d.check(within(int64(h.Port), 1, 1<<16-1), "%d is no TCP port", h.Port)
 	d.check(net.ParseIP(h.Address) != nil || len(h.Address) <= 253 && hostForm.MatchString(h.Address), "%q is neither an IP address nor a DNS name", h.Address)

@@ -26,7 +26,7 @@ func (c *converter) unikernel(h *Host, u *albatross.Unikernel) Document {
 	spec.CPUIDs = numbers[v1alpha1.CPUID](info.CPUIDs)
 	spec.Arguments = info.Argv
 	if info.Startup != nil && *info.Startup != int64(v1alpha1.DefaultStartupPriority) {
-		spec.StartupPriority = int32(min(max(*info.Startup, 1), maxStartup)) //nolint:gosec // at most 100
+		spec.StartupPriority = int32(min(max(*info.Startup, 1), maxStartup))
 	}
 	c.setType(&d, spec, info)
 	setRestartPolicy(&d, spec, info.FailBehaviour)
@@ -51,7 +51,7 @@ func (c *converter) setType(d *Document, spec *v1alpha1.UnikernelSpec, info *alb
 		return
 	}
 	spec.Type = v1alpha1.UnikernelTypeBhyve
-	spec.CPUs = int32(min(max(info.NumCPUs, 1), maxCPUs)) //nolint:gosec // at most 64
+	spec.CPUs = int32(min(max(info.NumCPUs, 1), maxCPUs))
 	if partition := info.LinuxBootPartition; partition != nil && *partition != "" {
 		spec.LinuxBootPartition = *partition
 		d.check(len(*partition) <= maxBootPartition && partitionForm.MatchString(*partition), "it boots from %q, which is not the name of a partition", *partition)
@@ -97,7 +97,7 @@ func (c *converter) setBlocks(d *Document, h *Host, spec *v1alpha1.UnikernelSpec
 			d.check(isHostDevice(b.HostDevice, bhyve), "the block device %q is %q of the host, which cannot be declared", b.Device, b.HostDevice)
 		}
 		if b.SectorSize != smallestSector {
-			device.SectorSize = int32(min(max(b.SectorSize, 0), largestSector)) //nolint:gosec // bounded
+			device.SectorSize = int32(min(max(b.SectorSize, 0), largestSector))
 			d.check(isSectorSize(b.SectorSize), "the block device %q has sectors of %d bytes, and powers of two from 512 to 65536 can be declared", b.Device, b.SectorSize)
 		}
 		d.check(!slices.Contains(used, b.HostDevice), "two of its block devices are %q of the host", b.HostDevice)
@@ -133,7 +133,7 @@ func typeMeta(kind string) metav1.TypeMeta {
 func numbers[T ~int32](from []int64) []T {
 	var all []T
 	for _, n := range slices.Sorted(slices.Values(from)) {
-		all = append(all, T(min(max(n, 0), 1<<20))) //nolint:gosec // bounded
+		all = append(all, T(min(max(n, 0), 1<<20)))
 	}
 	return slices.Compact(all)
 }
