@@ -339,12 +339,21 @@ func (s *site) wantComeback(t *testing.T) {
 	if err := s.Patch(t.Context(), uk, patch); err != nil {
 		t.Fatal(err)
 	}
+	name := s.alice + ":quiet"
+	eventually(t, "the change is seen", func() error {
+		if err := s.Get(t.Context(), client.ObjectKeyFromObject(uk), uk); err != nil || uk.Status.ObservedGeneration != uk.Generation {
+			return fmt.Errorf("generation %d, %w", uk.Status.ObservedGeneration, err)
+		}
+		return nil
+	})
+	if n := s.first.host.Mutations(name); n != 1 {
+		t.Errorf("another restart policy restarts it: %d commands", n)
+	}
 	// So that its end is noticed soon.
 	host := &v1alpha1.AlbatrossInstance{ObjectMeta: metav1.ObjectMeta{Name: s.rack1}}
 	if err := s.Patch(t.Context(), host, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"pollInterval":"1s"}}`))); err != nil {
 		t.Fatal(err)
 	}
-	name := s.alice + ":quiet"
 	before, _ := s.first.host.Unikernel(name)
 	if !s.first.host.Kill(name) {
 		t.Fatal("it does not run")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
@@ -49,8 +50,9 @@ The hosts are those of Mollymawk's storage, or one that is named by flags.`
 const examples = `  # One host, with the credential that signs its commands.
   %[1]s import --instance rack1 --address rack1.example.org --tls-cert cacert.pem --tls-key ca.key
 
-  # All that Mollymawk knows, into a folder; first the users, then their tokens.
-  %[1]s import --mollymawk mollymawk.json --output first
+  # All that Mollymawk knows, into folders; first the users, then their tokens.
+  kubectl get users.mollymawk.dev -o json > users.json
+  %[1]s import --mollymawk mollymawk.json --users users.json --output first
   kubectl apply -f first/1-users.yaml
   kubectl get users.mollymawk.dev -o json > users.json
   %[1]s import --mollymawk mollymawk.json --users users.json --passwords passwords.txt --output manifests
@@ -224,15 +226,15 @@ func (o *options) readUsers(in *Input) error {
 	if err := yaml.Unmarshal(content, &list); err != nil {
 		return fmt.Errorf("--users: %s is not a list of Users: %w", o.users, err)
 	}
+	if !strings.HasSuffix(list.Kind, "List") {
+		return fmt.Errorf("--users: %s is not a list of Users", o.users)
+	}
 	in.Existing = []v1alpha1.User{}
 	for _, user := range list.Items {
 		if user.Name == "" || user.UID == "" || user.Spec.Email == "" {
 			return fmt.Errorf("--users: %s has a User without name, UID or e-mail address; it is to be the output of kubectl get users.mollymawk.dev -o json", o.users)
 		}
 		in.Existing = append(in.Existing, user)
-	}
-	if len(in.Existing) == 0 {
-		return fmt.Errorf("--users: there are no Users in %s", o.users)
 	}
 	return nil
 }
@@ -320,22 +322,29 @@ func (o *options) makePasswords(ctx context.Context, in *Input) error {
 
 // report says how much there is, and what is left to do.
 func (o *options) report(in *Input, documents []Document) {
-	counts, left := map[string]int{}, 0
+	counts, left, withoutAccount := map[string]int{}, 0, 0
 	for i := range documents {
 		if !documents[i].Applicable() {
 			left++
 			continue
 		}
 		counts[documents[i].Object.GetObjectKind().GroupVersionKind().Kind]++
+		switch documents[i].Object.(type) {
+		case *v1alpha1.User:
+			withoutAccount++
+		case *corev1.Secret:
+			withoutAccount--
+		}
 	}
+	withoutAccount += len(in.Hosts) // each has a Secret too
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {
 		fmt.Fprintf(o.err, "%s: %d\n", kind, counts[kind])
 	}
 	if left > 0 {
 		fmt.Fprintf(o.err, "not taken over: %d; look for NOT TAKEN OVER in the manifests\n", left)
 	}
-	if len(in.Users) > 0 && in.Existing == nil {
-		fmt.Fprintln(o.err, "tokens are not in it: apply the Users, and import again with --users")
+	if withoutAccount > 0 {
+		fmt.Fprintf(o.err, "users whose tokens are not in it: %d; apply the Users, and import again with --users\n", withoutAccount)
 	}
 	if len(in.Users) > 0 && o.passwords == "" {
 		fmt.Fprintln(o.err, "no user has a password: Mollymawk's hashes cannot be taken over; --passwords makes new ones")

@@ -23,7 +23,7 @@ func TestRefusals(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(full, "mine"), "mine")
 	flags := h.flags("rack1")
-	users := func(content string) string { return file("users-"+hex.EncodeToString([]byte(content))[:8], content) }
+	users := func(content string) string { return file("users-"+hex.EncodeToString([]byte(content))[:20], content) }
 	for want, args := range map[string][]string{
 		"nothing to import": {},
 		"--instance, --address, --tls-cert and --tls-key":     {"--instance", "rack1"},
@@ -33,7 +33,7 @@ func TestRefusals(t *testing.T) {
 		"--images does not go with":                           {"--mollymawk", good, "--images", dir, "--image-store", dir},
 		"--offline does not go with":                          {"--mollymawk", good, "--images", dir, "--offline"},
 		"--timeout must be":                                   {"--mollymawk", good, "--timeout", "0s"},
-		"--namespace must":                                    {"--mollymawk", good, "--namespace", ""},
+		"--namespace must be":                                 {"--mollymawk", good, "--namespace", ""},
 		"--mollymawk: open ":                                  {"--mollymawk", filepath.Join(dir, "missing")},
 		"there is no JSON document":                           {"--mollymawk", junk},
 		"the folder is not empty":                             {"--mollymawk", good, "--output", full},
@@ -45,8 +45,8 @@ func TestRefusals(t *testing.T) {
 		"--tls-cert, --tls-key and --ca-cert: the credential": append(flags, "--tls-key", junk),
 		"the certificates to verify the host with":            append(flags, "--ca-cert", junk),
 		"is not a list of Users":                              {"--mollymawk", good, "--users", junk},
-		"there are no Users":                                  {"--mollymawk", good, "--users", users(`{"items":[]}`)},
-		"has a User without name, UID or e-mail":              {"--mollymawk", good, "--users", users(`  {"items":[{"metadata":{"name":"alice"}}]}`)},
+		"list of Users":                                       {"--mollymawk", good, "--users", users(`{"items":[]}`)},
+		"has a User without name, UID or e-mail":              {"--mollymawk", good, "--users", users(`{"kind":"UserList","items":[{"metadata":{"name":"alice"}}]}`)},
 		`unknown command "now" for "import"`:                  {"now"},
 		"1 of 1 hosts could not be asked":                     append(flags, "--address", "127.0.0.1:1", "--timeout", "5s"),
 	} {
@@ -74,7 +74,7 @@ func TestDeadHost(t *testing.T) {
 		t.Errorf("%v, %s", err, stderr)
 	}
 	all := objectsIn(t, stdout)
-	if named(all, "Unikernel", "web") == nil || named(all, "AlbatrossInstance", "dead") == nil || !strings.Contains(stdout, "The host could not be asked") {
+	if named(all, "Unikernel", "web") == nil || named(all, "AlbatrossInstance", "alive") == nil || named(all, "AlbatrossInstance", "dead") != nil || !strings.Contains(stdout, "the host could not be asked") {
 		t.Error(stdout)
 	}
 }
@@ -135,7 +135,7 @@ func TestPasswords(t *testing.T) {
 	stored := writeFile(t, filepath.Join(dir, "storage.json"), storage(t, []any{
 		map[string]any{"name": "alice", "email": "alice@example.org"}, map[string]any{"name": "bob", "email": "bob@example.org"},
 	}, nil))
-	users := writeFile(t, filepath.Join(dir, "users.json"), `{"items":[{"metadata":{"name":"alice","uid":"1"},"spec":{"email":"alice@example.org"}},`+
+	users := writeFile(t, filepath.Join(dir, "users.json"), `{"kind":"List","items":[{"metadata":{"name":"alice","uid":"1"},"spec":{"email":"alice@example.org"}},`+
 		`{"metadata":{"name":"bob","uid":"2"},"spec":{"email":"other@example.org"}}]}`)
 	passwords := filepath.Join(dir, "passwords")
 	stdout, _, err := imported(t, "--mollymawk", stored, "--users", users, "--passwords", passwords)

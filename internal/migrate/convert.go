@@ -87,17 +87,30 @@ func newConverter(in Input) *converter {
 		}
 		c.paths[user.Name] = true
 	}
-	for i := range in.Existing {
-		if reasonOf(&in.Existing[i]) == v1alpha1.ReasonNamespaceTaken {
-			c.foreign[in.Existing[i].NamespaceOrDefault()] = true
-		}
-	}
+	c.findForeign()
 	for i := range c.in.Hosts {
 		for _, path := range c.tenantPaths(&c.in.Hosts[i]) {
 			c.paths[path.String()] = true
 		}
 	}
 	return c
+}
+
+// findForeign finds the namespaces of Users that are nobody's in Mollymawk, and those
+// that a User would have if they were not somebody else's.
+func (c *converter) findForeign() {
+	known := map[string]bool{}
+	for i := range c.in.Users {
+		if found, err := findOwner(c.in.Existing, &c.in.Users[i]); err == nil {
+			known[found.Name] = true
+		}
+	}
+	for i := range c.in.Existing {
+		user := &c.in.Existing[i]
+		if !known[user.Name] || reasonOf(user) == v1alpha1.ReasonNamespaceTaken {
+			c.foreign[user.NamespaceOrDefault()] = true
+		}
+	}
 }
 
 // namespace gives the namespace of a path, or says why there is none.
@@ -113,7 +126,7 @@ func (c *converter) namespace(path albatross.Path) (string, error) {
 		return "", fmt.Errorf("the path %s would have the namespace of the path %s", path, namespace)
 	}
 	if c.foreign[namespace] {
-		return "", fmt.Errorf("the namespace %s of the cluster belongs to somebody else, as the status of the User says; decide whose it is, and import again", namespace)
+		return "", fmt.Errorf("the namespace %s of the cluster belongs to somebody else; decide whose it is, and import again", namespace)
 	}
 	return namespace, nil
 }

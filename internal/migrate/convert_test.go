@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -274,12 +275,16 @@ func TestHostsThatDoNotTell(t *testing.T) {
 	bad.Address, bad.Port = "no host", 70000
 	all := converted([]migrate.StoredUser{{Name: "alice", Email: "alice@example.org"}}, silent, offline, delegated, bad)
 	for name, want := range map[string]string{
-		"silent": "could not be asked (connection refused)", "offline": "The host was not asked", "delegated": "The credential is for the path customers",
+		"offline": "The host was not asked", "delegated": "The credential is for the path customers",
 	} {
 		d := find(t, all, "AlbatrossInstance", name)
 		if !strings.Contains(strings.Join(d.Notes, "\n"), want) || !d.Applicable() {
 			t.Errorf("%s: %q, %q", name, d.Notes, d.Problems)
 		}
+	}
+	// To apply it over one that is complete would send tenants away.
+	if d := find(t, all, "AlbatrossInstance", "silent"); d.Applicable() || !strings.Contains(d.Problems[0], "could not be asked (connection refused)") {
+		t.Errorf("%q", d.Problems)
 	}
 	if tenants := find(t, all, "AlbatrossInstance", "offline").Object.(*v1alpha1.AlbatrossInstance).Spec.Tenants; len(tenants) != 1 || tenants[0].Policy != nil {
 		t.Errorf("%v", tenants)
@@ -364,11 +369,11 @@ func TestAccounts(t *testing.T) {
 		t.Errorf("%s", notes)
 	}
 	bob := find(t, all, "Secret", "mollymawk-account-uid-of-bob")
-	if strings.Contains(fmt.Sprintf("%s", bob.Object.(*corev1.Secret).Data), shared) || !strings.Contains(strings.Join(bob.Notes, "\n"), "1 tokens whose values an earlier user") {
+	if strings.Contains(fmt.Sprintf("%s", bob.Object.(*corev1.Secret).Data), shared) || !strings.Contains(strings.Join(bob.Notes, "\n"), "tokens whose values an earlier user has (1)") {
 		t.Errorf("two users have one token: %q", bob.Notes)
 	}
-	if d := find(t, all, "User", "carl"); !strings.Contains(strings.Join(d.Notes, "\n"), "another e-mail address") {
-		t.Errorf("%q", d.Notes)
+	if d := find(t, all, "User", "carl"); d.Applicable() || !strings.Contains(strings.Join(d.Problems, "\n"), "another e-mail address") {
+		t.Errorf("the User of somebody else is changed: %q", d.Problems)
 	}
 	for _, d := range all {
 		if strings.Contains(d.Object.GetName(), "carl") && d.Object.GetObjectKind().GroupVersionKind().Kind == "Secret" {
@@ -381,9 +386,12 @@ func TestAccounts(t *testing.T) {
 	}
 
 	in.Existing[0] = existing("alice", "alice@example.org", v1alpha1.ReasonNamespaceTaken)
-	in.Hosts = []migrate.Host{runs(rack("rack1", "alice"), "alice:web", plain())}
-	if d := find(t, migrate.Convert(in), "Unikernel", "web"); d.Applicable() || !strings.Contains(d.Problems[0], "belongs to somebody else") {
-		t.Errorf("it goes into the namespace of somebody else: %q", d.Problems)
+	for _, path := range []string{"alice", "carl", "dora"} {
+		in.Existing = append(in.Existing, existing("dora", "dora@example.org", v1alpha1.ReasonSucceeded))
+		in.Hosts = []migrate.Host{runs(rack("rack1", path), path+":web", plain())}
+		if d := find(t, migrate.Convert(in), "Unikernel", "web"); d.Applicable() || !strings.Contains(d.Problems[0], "belongs to somebody else") {
+			t.Errorf("%s: it goes into the namespace of somebody else: %q", path, d.Problems)
+		}
 	}
 }
 
@@ -512,4 +520,52 @@ func randomHost(r *rand.Rand) migrate.Host {
 		h.Seen.Unikernels = append(h.Seen.Unikernels, albatross.Unikernel{Name: albatross.Name{Path: path, Label: pick(r, labels)}, Info: info})
 	}
 	return h
+}
+
+// TestDeclared has every field of what runs in the object.
+func TestDeclared(t *testing.T) {
+	name := at("alice:web")
+	info := albatross.Info{
+		FailBehaviour: albatross.FailBehaviour{Restart: true, ExitCodes: []int64{3, 2}}, Startup: new(int64(20)), CPUIDs: []int64{1, 0}, Memory: 64, NumCPUs: 1,
+		Digest: digest, Argv: []string{"--b", "--a"},
+		Bridges: []albatross.BridgeInfo{
+			{Device: "z", HostDevice: "service", MAC: albatross.MAC{2, 0, 0, 0, 0, 7}}, {Device: "a", HostDevice: "management", MAC: albatross.DeriveMAC(name, "a")},
+		},
+		Blocks: []albatross.BlockInfo{{Device: "own", HostDevice: "data", SectorSize: 4096, Size: 2}, {Device: "b", HostDevice: "unlisted", SectorSize: 512, Size: 2}},
+	}
+	machine := albatross.Info{
+		Type: albatross.BHyve, CPUIDs: []int64{0}, Memory: 512, NumCPUs: 2, LinuxBootPartition: new("gpt2"), Startup: new(int64(50)),
+		Blocks: []albatross.BlockInfo{{Device: "0", HostDevice: "/dev/zvol/vm0", SectorSize: 512}},
+	}
+	h := runs(runs(rack("rack1", "alice"), "alice:web", info), "alice:machine", machine)
+	h.Seen.Blocks = []albatross.Block{{Name: at("alice:data"), Size: 2}}
+	all := converted(nil, h)
+	for name, want := range map[string]v1alpha1.UnikernelSpec{
+		"web": {
+			InstanceRef: v1alpha1.InstanceReference{Name: "rack1"}, Memory: new(v1alpha1.FromMiB(64)), CPUIDs: []v1alpha1.CPUID{0, 1}, Arguments: []string{"--b", "--a"},
+			Image: &v1alpha1.ImageSource{ContentSource: v1alpha1.ContentSource{Stored: &v1alpha1.StoredSource{SHA256: v1alpha1.SHA256(strings.Repeat("ab", 32))}}},
+			NetworkInterfaces: []v1alpha1.NetworkInterface{
+				{Name: "a", Bridge: "management"}, {Name: "z", Bridge: "service", MAC: "02:00:00:00:00:07"},
+			},
+			BlockDevices: []v1alpha1.BlockDevice{
+				{Name: "b", HostDevice: "unlisted"}, {Name: "own", VolumeRef: &v1alpha1.VolumeReference{Name: "data"}, SectorSize: 4096},
+			},
+			RestartPolicy:   &v1alpha1.RestartPolicy{Type: v1alpha1.RestartOnFailure, ExitCodes: []v1alpha1.ExitCode{2, 3}},
+			StartupPriority: 20, DeletionPolicy: v1alpha1.DeletionPolicyOrphan,
+		},
+		"machine": {
+			InstanceRef: v1alpha1.InstanceReference{Name: "rack1"}, Type: v1alpha1.UnikernelTypeBhyve, Memory: new(v1alpha1.FromMiB(512)), CPUIDs: []v1alpha1.CPUID{0}, CPUs: 2,
+			BlockDevices: []v1alpha1.BlockDevice{{Name: "0", HostDevice: "/dev/zvol/vm0"}}, LinuxBootPartition: "gpt2",
+			RestartPolicy: &v1alpha1.RestartPolicy{Type: v1alpha1.RestartNever}, DeletionPolicy: v1alpha1.DeletionPolicyOrphan,
+		},
+	} {
+		d := find(t, all, "Unikernel", name)
+		if got := d.Object.(*v1alpha1.Unikernel).Spec; !d.Applicable() || !equality.Semantic.DeepEqual(got, want) {
+			t.Errorf("%s: %+v\nnot %+v\n%q", name, got, want, d.Problems)
+		}
+	}
+	volume := find(t, all, "Volume", "data").Object.(*v1alpha1.Volume)
+	if volume.Namespace != "alice" || v1alpha1.MiB(volume.Spec.Size) != 2 || volume.Spec.DeletionPolicy != v1alpha1.DeletionPolicyOrphan || volume.Spec.Source != nil {
+		t.Errorf("%+v", volume)
+	}
 }

@@ -46,7 +46,7 @@ func (c *converter) instance(h *Host) Document {
 	}
 	switch {
 	case h.Problem != nil:
-		d.note("The host could not be asked (%v), so what it runs is missing here, and tenants have no policies. Import again when it answers.", h.Problem)
+		d.problem("the host could not be asked (%v), so its tenants are not known, and what it runs is missing. Import again when it answers.", h.Problem)
 	case h.Seen == nil:
 		d.note("The host was not asked, so what it runs is missing here, and tenants have no policies: those in force stay.")
 	case !h.Seen.Path.IsRoot():

@@ -12,7 +12,8 @@ import (
 // files are those of a folder in the order in which kubectl applies them, with what
 // is said at their beginning.
 var files = []struct{ kind, name, about string }{
-	{"User", "1-users.yaml", "Users of the HTTP API. Mollymawk's hashes of passwords are too cheap to be kept, and sessions are not taken over."},
+	{"User", "1-users.yaml", "Users of the HTTP API. A User of one of these names that your cluster has already would be changed: compare with --users. " +
+		"Mollymawk's hashes of passwords are too cheap to be kept, and sessions are not taken over."},
 	{"Namespace", "2-namespaces.yaml", "Namespaces of tenants that have none from the operator. One that your cluster has already is somebody's, " +
 		"who would get what is in it: look first."},
 	{"Secret", "3-secrets.yaml", "Secrets: credentials of hosts, and accounts. Keep them out of Git."},

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"net/mail"
 	"slices"
@@ -40,6 +41,8 @@ func (c *converter) user(stored *StoredUser) Document {
 			break
 		}
 	}
+	_, err = findUser(c.in.Existing, object)
+	d.check(!errors.Is(err, errOtherUser), "%v.", err)
 	if !d.Applicable() {
 		return d
 	}
@@ -48,9 +51,9 @@ func (c *converter) user(stored *StoredUser) Document {
 		d.note("An administrator of the HTTP API.")
 	}
 	if c.in.Existing == nil {
-		d.note("%d tokens are not in this output: make the User first, and import again with --users.", len(stored.Tokens))
-	} else if _, err := findUser(c.in.Existing, object); err != nil {
-		d.note("%d tokens are not in this output: %v. Make the User first, and import again with --users.", len(stored.Tokens), err)
+		d.note("Tokens that are not in this output: %d. Make the User first, and import again with --users.", len(stored.Tokens))
+	} else if err != nil {
+		d.note("Tokens that are not in this output: %d, since %v. Make the User first, and import again with --users.", len(stored.Tokens), err)
 	}
 	return d
 }
@@ -71,11 +74,11 @@ func setEmail(d *Document, object *v1alpha1.User, mailbox string) {
 	}
 }
 
-// unknownUser says why the User of an account is not known.
-type unknownUser string
-
-// Error implements error.
-func (e unknownUser) Error() string { return string(e) }
+// Why the User of an account is not known.
+var (
+	errOtherUser = errors.New("the User of this name in the cluster has another e-mail address; it would become that of somebody else")
+	errNoUser    = errors.New("there is no such User in the cluster")
+)
 
 // findUser finds the User object of the cluster. One with another address is somebody
 // else's.
@@ -86,11 +89,11 @@ func findUser(existing []v1alpha1.User, object *v1alpha1.User) (*v1alpha1.User, 
 			continue
 		}
 		if !strings.EqualFold(string(found.Spec.Email), string(object.Spec.Email)) {
-			return nil, unknownUser("the User of this name in the cluster has another e-mail address")
+			return nil, errOtherUser
 		}
 		return found, nil
 	}
-	return nil, unknownUser("there is no such User in the cluster")
+	return nil, errNoUser
 }
 
 // findOwner finds the User object of a user of Mollymawk.
@@ -129,7 +132,7 @@ func (c *converter) account(user *Document, stored *StoredUser) (d Document, kno
 	}
 	secret.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
 	d.Object = secret
-	d.note("The account of the user %s with %d tokens. Apply it once and keep it nowhere: it changes in the cluster, and applied again it brings back what was revoked.",
+	d.note("The account of the user %s (tokens: %d). Apply it once and keep it nowhere: it changes in the cluster, and applied again it brings back what was revoked.",
 		object.Name, len(imported.Tokens)-len(refused))
 	d.checkTokens(imported.Tokens, refused, shared)
 	if imported.PasswordHash == "" {
@@ -144,7 +147,7 @@ func (d *Document) checkTokens(tokens []accounts.Token, refused []accounts.Refus
 		d.note("Left out: the token %q: %v.", tokens[r.Token].Name, r.Err)
 	}
 	if shared > 0 {
-		d.note("Left out: %d tokens whose values an earlier user or token has.", shared)
+		d.note("Left out: tokens whose values an earlier user has (%d).", shared)
 	}
 }
 
