@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 )
 
 func main() {
-	err := run(os.Args[1:])
+	err := run(ctrl.SetupSignalHandler(), os.Args[1:])
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
 	case err != nil:
@@ -30,15 +31,15 @@ func main() {
 	}
 }
 
-// importCommand is the word that has manifests written instead.
+// importCommand has manifests written for what is there, and no operator run.
 const importCommand = "import"
 
-func run(args []string) error {
+func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == importCommand {
 		root := &cobra.Command{Use: "manager", SilenceErrors: true, SilenceUsage: true}
 		root.AddCommand(migrate.NewCommand(root.Use))
 		root.SetArgs(args)
-		return root.ExecuteContext(ctrl.SetupSignalHandler())
+		return root.ExecuteContext(ctx)
 	}
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
 	o := options.Default()
@@ -49,7 +50,7 @@ func run(args []string) error {
 	logging.BindFlags(shared)
 	flags.AddGoFlagSet(shared)
 	flags.Usage = func() {
-		fmt.Fprintf(os.Stderr, "Usage of manager (manager %s --help has that of another):\n%s", importCommand, flags.FlagUsages())
+		fmt.Fprintf(os.Stderr, "Usage of manager (for its other use: manager %s --help):\n%s", importCommand, flags.FlagUsages())
 	}
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -60,5 +61,5 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("no access to a cluster (give --kubeconfig outside of one): %w", err)
 	}
-	return operator.Run(ctrl.SetupSignalHandler(), restConfig, o, log)
+	return operator.Run(ctx, restConfig, o, log)
 }

@@ -1,15 +1,27 @@
 package migrate_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
+	"encoding/pem"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mollymawk.dev/operator/albatross"
 	"mollymawk.dev/operator/albatross/albatrosstest"
+	"mollymawk.dev/operator/albatross/cert"
+	"mollymawk.dev/operator/albatross/wire"
 )
 
 // TestRefusals has a clear error for each mistake, and no output.
@@ -159,5 +171,46 @@ func TestHelp(t *testing.T) {
 	stdout, _, err := imported(t, "--help")
 	if err != nil || !strings.Contains(stdout, "manager import --mollymawk") || !strings.Contains(stdout, "Nothing is changed") {
 		t.Errorf("%v, %s", err, stdout)
+	}
+}
+
+// TestDelegatedCredential sees what is below the path that was delegated, and no
+// more. Its names are relative there, but addresses are of the full names.
+func TestDelegatedCredential(t *testing.T) {
+	h, dir := newHost(t), t.TempDir()
+	arguments := albatross.Arguments{CPUIDs: []int64{0}, Memory: 16, Bridges: []albatross.Bridge{{Name: "service"}}}
+	h.run(scope("customers", "carol"), "web", arguments)
+	h.run(scope("alice"), "web", arguments)
+	credentials := h.host.Credentials()
+	ca := must(tls.X509KeyPair(credentials.Cert, credentials.Key))(t)
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der := must(x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "customers"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtraExtensions: []pkix.Extension{{Id: cert.OID, Value: must(wire.EncodeExtension(wire.PolicyAdd{Policy: policy()}))(t)}},
+	}, ca.Leaf, key.Public(), ca.PrivateKey))(t)
+	file := func(name, kind string, content []byte) string {
+		return writeFile(t, filepath.Join(dir, name), string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content})))
+	}
+	before := h.state()
+	stdout, _, err := imported(t, "--instance", "rack1", "--address", h.host.Addr(), "--tls-cert", file("tls.crt", "CERTIFICATE", der),
+		"--tls-key", file("tls.key", "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))(t)),
+		"--ca-cert", writeFile(t, filepath.Join(dir, "ca.crt"), string(credentials.ServerCA)))
+	if err != nil || !strings.Contains(stdout, "The credential is for the path customers of the host") {
+		t.Fatalf("%v\n%s", err, stdout)
+	}
+	all := objectsIn(t, stdout)
+	if named(all, "Namespace", "carol") == nil || named(all, "Namespace", "alice") != nil || named(all, "Unikernel", "web").GetNamespace() != "carol" {
+		t.Errorf("%s", stdout)
+	}
+	networks, _, _ := unstructured.NestedSlice(named(all, "Unikernel", "web").Object, "spec", "networkInterfaces")
+	if mac := albatross.DeriveMAC(at("customers:carol:web"), "service").String(); networks[0].(map[string]any)["mac"] != mac {
+		t.Errorf("%v, not %s", networks, mac)
+	}
+	if after := h.state(); !reflect.DeepEqual(after, before) {
+		t.Errorf("%v, then %v", before, after)
 	}
 }

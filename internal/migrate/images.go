@@ -97,7 +97,7 @@ func fetchImage(ctx context.Context, client *albatross.Client, seen *Seen, u *al
 		return nil, err
 	}
 	if compressed {
-		if image, err = inflate(image); err != nil {
+		if image, err = inflate(image, maxImage); err != nil {
 			return nil, err
 		}
 	}
@@ -107,14 +107,14 @@ func fetchImage(ctx context.Context, client *albatross.Client, seen *Seen, u *al
 	return image, nil
 }
 
-func inflate(packed []byte) ([]byte, error) {
+func inflate(packed []byte, limit int64) ([]byte, error) {
 	r, err := zlib.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
 	}
-	image, err := io.ReadAll(io.LimitReader(r, maxImage+1))
-	if err == nil && len(image) > maxImage {
-		err = fmt.Errorf("it has more than %d bytes", maxImage)
+	image, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(image)) > limit {
+		err = fmt.Errorf("it has more than %d bytes", limit)
 	}
 	return image, err
 }
