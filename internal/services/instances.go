@@ -227,6 +227,7 @@ func (s *Services) UpdateInstance(ctx context.Context, id Identity, r InstanceRe
 	}
 	// What else we declared stays; what others declare is not ours to take.
 	changed := newInstance(name, before.Spec.CredentialsSecretRef.Name, r)
+	changed.Annotations = panelAnnotations(before)
 	ours, err := appliedFields(before)
 	if err != nil {
 		return err
