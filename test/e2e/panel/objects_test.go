@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -241,8 +240,8 @@ func (p *panel) installing(h host, images *images) {
 		p.Errorf("the host has %v %+v", runs, info)
 	}
 	for _, want := range []string{"--first", "--greeting=hello", "--ip=10.0.0.2/24", "--token=abc"} {
-		if !strings.Contains(strings.Join(info.Arguments, " "), want) {
-			p.Errorf("%q is not among the arguments %q", want, info.Arguments)
+		if !strings.Contains(strings.Join(info.Argv, " "), want) {
+			p.Errorf("%q is not among the arguments %q", want, info.Argv)
 		}
 	}
 }
@@ -479,14 +478,14 @@ spec: {endpoint: {host: rack9.example.org}, credentialsSecretRef: {name: rack9}}
 
 func (p *panel) inUse() {
 	p.want("deploy", p.post("/api/instances/deploy", tick), 201, strings.Replace(initiated, "web=", "used=", 1))
-	p.want("delete", p.delete("/api/nodes/delete", `{"nodeId":"<second>"}`), 400, `{"error":"There are instances on the node"}`)
+	p.want("delete", p.delete("/api/nodes/delete", `{"nodeId":"<second>"}`), 400, `{"error":"There are instances on the node"...}`)
 	p.want("the node is there", p.get("/api/nodes"), 200, `[..."id":"<second>"...]`)
 	p.want("delete the instance", p.delete("/api/instance/delete", `{"id":"<used>"}`), by(p, 201, 200), `{...}`)
 }
 
 func (p *panel) notAdmitted() {
-	p.want("create", p.post("/api/nodes/create", `{"name":"elsewhere","tags":"x","ram":"1","disk":"1","processor":"x","address":"elsewhere.example.org","port":"`+strconv.Itoa(v1alpha1.DefaultPort)+`"}`), 201,
+	p.want("create", p.post("/api/nodes/create", `{"name":"elsewhere","tags":"x","ram":"1","disk":"1","processor":"x","address":"elsewhere.example.org","port":"1025"}`), 201,
 		`{"Message":{"id":"<elsewhere=uuid>",...}}`)
-	p.want("deploy", p.post("/api/instances/deploy", strings.Replace(tick, "<second>", "<elsewhere>", 1)), 400, `{"error":"...owner...elsewhere..."}`)
+	p.want("deploy", p.post("/api/instances/deploy", strings.Replace(tick, "<second>", "<elsewhere>", 1)), 400, `{"error":"The node does not admit the user","details":"..."}`)
 	p.want("delete", p.delete("/api/nodes/delete?nodeId=<elsewhere>", ""), 201, `{"Message":"The node has successfully deleted."}`)
 }
