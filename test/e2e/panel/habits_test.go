@@ -52,7 +52,6 @@ func (f finder) find(p *panel, discord string) (userID string, err error) {
 	return user.UserID, err
 }
 
-
 // habits replay what real clients do.
 func (p *panel) habits() {
 	for i, f := range finders {
@@ -73,7 +72,7 @@ func (p *panel) habits() {
 	p.want("a node", p.post("/api/nodes/create", strings.Replace(node, "Rack 1", "habits", 1)), 201, `{"Message":{"id":"<habits=uuid>",...}}`)
 	p.admit(h, "<habits>")
 	p.check("a userId that is a number comes back as a text, with all its digits", (*panel).numericUser)
-	p.check("a user may deploy in the moment in which it was made", func(p *panel) { p.newcomer(images) })
+	p.check("a user may deploy in the moment in which it was made", (*panel).newcomer)
 	for _, body := range deployments {
 		p.check("a dashboard deploys, counts and deletes: "+body[:24], func(p *panel) { p.dashboard(body) })
 	}
@@ -88,7 +87,7 @@ func (p *panel) numericUser() {
 	p.want("again", p.post("/api/getUserInstance", `{"userId":"803511102246789122"}`), 200, `[]`)
 }
 
-func (p *panel) newcomer(images *images) {
+func (p *panel) newcomer() {
 	p.want("create", p.post("/api/auth/create-user", `{"username":"newcomer","email":"newcomer@x","password":"pw-of-discord","userId":"newcomer"}`), 201, `{"userId":"newcomer",...}`)
 	p.want("deploy", p.post("/api/instances/deploy", `{"image":"generic-node-js","imagename":"Generic: Node.js","memory":32,"cpu":1,"ports":"3000:3000","nodeId":"<habits>","name":"n","user":"newcomer","primary":3000}`), 201, numbered("newcomers"))
 	p.becomes("<newcomers>", "READY")
@@ -140,26 +139,21 @@ func (p *panel) dashboard(body string) {
 	}
 }
 
-func (p *panel) savedLists() {
-	var images []struct {
-		ID, Name, Image string
-		Variables       map[string]struct {
-			Type, Default string
-			Required      bool
-		}
+// savedImage is what dashboards read of an image.
+type savedImage struct {
+	ID, Name, Image string
+	Variables       map[string]struct {
+		Type, Default string
+		Required      bool
 	}
+}
+
+func (p *panel) savedLists() {
+	var images []savedImage
 	if err := json.Unmarshal([]byte(p.get("/api/images").text), &images); err != nil {
 		p.Fatal(err)
 	}
-	i := slices.IndexFunc(images, func(image struct {
-		ID, Name, Image string
-		Variables       map[string]struct {
-			Type, Default string
-			Required      bool
-		}
-	}) bool {
-		return image.Name == "generic-node-js"
-	})
+	i := slices.IndexFunc(images, func(image savedImage) bool { return image.Name == "generic-node-js" })
 	if i < 0 || images[i].ID == "" || images[i].Image == "" || images[i].Variables["Version"].Default != "20" {
 		p.Errorf("images %+v", images)
 	}

@@ -1,6 +1,7 @@
 package panel_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -34,7 +35,7 @@ const (
 	bob  = `{"username":"bob","email":"b@x","password":"pw"}`
 	node = `{"name":"Rack 1","tags":"Tag 1 - Tag 2","ram":"8","disk":"40","processor":"AMD EPYC 9454 - 16 Threads","address":"<host>","port":"<port>"}`
 	// deployed has the documented fields as strings.
-	deployed = `{"image":"hello","memory":"32","cpu":"1","ports":"8080:80","nodeId":"<node>","name":"web","user":"<bob>","primary":"8080"}`
+	deployed  = `{"image":"hello","memory":"32","cpu":"1","ports":"8080:80","nodeId":"<node>","name":"web","user":"<bob>","primary":"8080"}`
 	initiated = `{"message":"Container creation initiated. State will be updated asynchronously.","volumeId":"<web=hex8>","state":"INSTALLING"}`
 )
 
@@ -78,16 +79,18 @@ type line struct {
 func (p *panel) all(lines []line) {
 	for _, l := range lines {
 		p.check(l.name, func(p *panel) {
-			status, like := l.status, l.like
-			if p.profile == source && l.sourceStatus != 0 {
-				status = l.sourceStatus
-			}
-			if p.profile == source && l.sourceLike != "" {
-				like = l.sourceLike
-			}
+			status, like := l.in(p.profile)
 			p.want(l.method+" "+l.path+" "+l.body, p.ask(l.request), status, like)
 		})
 	}
+}
+
+// in is what is to come in a profile.
+func (l line) in(profile string) (status int, like string) {
+	if profile != source {
+		return l.status, l.like
+	}
+	return cmp.Or(l.sourceStatus, l.status), cmp.Or(l.sourceLike, l.like)
 }
 
 // lines are the checks that the facts name, from an empty site on.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -168,9 +170,21 @@ func (p *panel) gone(o client.Object) {
 	})
 }
 
-// describe gives what kubectl describe shows of a unikernel's state: its conditions and events.
+// describe gives what kubectl describe shows of a unikernel's state: its conditions and events. In the source profile, and where there
+// is no kubectl, these are read without it.
 func (p *panel) describe(uk *v1alpha1.Unikernel) (text string) {
 	p.Helper()
+	if program, err := exec.LookPath("kubectl"); err == nil && p.profile != source {
+		cmd := exec.CommandContext(p.Context(), program, "--kubeconfig", p.Kubeconfig(), "--cache-dir", p.Work, "describe", "unikernel", "--namespace", uk.Namespace, uk.Name)
+		shown, err := cmd.CombinedOutput()
+		if err != nil {
+			p.Fatalf("%v: %s", err, shown)
+		}
+		return string(shown)
+	}
+	if err := p.Client().Get(p.Context(), client.ObjectKeyFromObject(uk), uk); err != nil {
+		p.Fatal(err)
+	}
 	for _, c := range uk.Status.Conditions {
 		text += fmt.Sprintf("%s %s %s %s\n", c.Type, c.Status, c.Reason, c.Message)
 	}
@@ -338,6 +352,9 @@ func (p *panel) deletedByKubectl(h host) {
 	p.want("suspend", p.post("/api/instances/suspend/<tick>", ""), by(p, 400, 404), `{"error":"Instance not found"}`)
 }
 
+// warning is an event as kubectl describe shows it.
+var warning = regexp.MustCompile(`Warning\s+` + v1alpha1.ReasonDigestMismatch + `\s`)
+
 // failed deploys an image whose content is not what the catalogue says.
 func (p *panel) failed(images *images) {
 	p.catalog("broken", images.url, strings.Repeat("0", 64))
@@ -346,8 +363,12 @@ func (p *panel) failed(images *images) {
 	p.becomes("<broken>", "FAILED")
 	uk := p.unikernel("<broken>")
 	var shown string
-	p.Eventually("an event tells of it", func() bool { shown = p.describe(uk); return strings.Contains(shown, "event Warning") })
-	for _, want := range []string{"Stalled True " + v1alpha1.ReasonDigestMismatch, "ImageReady False " + v1alpha1.ReasonDigestMismatch, "event Warning " + v1alpha1.ReasonDigestMismatch} {
+	p.Eventually("an event tells of it", func() bool { shown = p.describe(uk); return warning.MatchString(shown) })
+	stalled := apimeta.FindStatusCondition(uk.Status.Conditions, v1alpha1.ConditionStalled)
+	if stalled == nil || stalled.Reason != v1alpha1.ReasonDigestMismatch || !strings.Contains(stalled.Message, images.digest) {
+		p.Fatalf("Stalled is %+v", stalled)
+	}
+	for _, want := range []string{stalled.Reason, stalled.Message} {
 		if !strings.Contains(shown, want) {
 			p.Errorf("%q is not shown:\n%s", want, shown)
 		}
@@ -360,7 +381,7 @@ func (p *panel) beyondPolicy() {
 	p.want("deploy", p.post("/api/instances/deploy", `{"image":"tick","memory":"2048MB","cpu":1,"ports":"1:1","nodeId":"<second>","name":"big","user":"owner-1","primary":"","variables":"{\"TOKEN\":\"abc\"}"}`), 201,
 		strings.Replace(initiated, "web=", "big=", 1))
 	p.want("FAILED", p.becomes("<big>", "FAILED"), 200, `{..."Memory":2048,...}`)
-	if shown := p.describe(p.unikernel("<big>")); !strings.Contains(shown, "Stalled True "+v1alpha1.ReasonPolicyExceeded) {
+	if shown := p.describe(p.unikernel("<big>")); !strings.Contains(shown, v1alpha1.ReasonPolicyExceeded) || !strings.Contains(shown, v1alpha1.ConditionStalled) {
 		p.Errorf("the reason is not shown:\n%s", shown)
 	}
 	p.want("it can be deleted", p.delete("/api/instance/delete", `{"id":"<big>"}`), by(p, 201, 200), `{"message":"The instance has been successfully deleted."}`)
@@ -467,7 +488,9 @@ spec: {endpoint: {host: rack9.example.org}, credentialsSecretRef: {name: rack9}}
 	if err := p.Client().Get(p.Context(), client.ObjectKey{Name: "carol"}, &carol); err != nil {
 		p.Fatal(err)
 	}
-	p.Eventually("carol is seen", func() bool { return p.post("/api/getUser", `{"type":"email","value":"carol@x"}`).status == by(p, 201, 200) })
+	p.Eventually("carol is seen", func() bool {
+		return p.post("/api/getUser", `{"type":"email","value":"carol@x"}`).status == by(p, 201, 200)
+	})
 	p.want("getUser", p.post("/api/getUser", `{"type":"username","value":"carol"}`), by(p, 201, 200), `{"userId":"`+string(carol.UID)+`","username":"carol","email":"carol@x","accessTo":[],"admin":false...}`)
 	p.Eventually("rack9 is seen", func() bool { return strings.Contains(p.get("/api/nodes").text, `"rack9"`) })
 	p.want("nodes", p.get("/api/nodes"), 200, `[...{"id":"<rack9=uuid>","name":"rack9",..."address":"rack9.example.org","port":"1025",..."status":"Unconfigured"...}...]`)

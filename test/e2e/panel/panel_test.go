@@ -174,8 +174,14 @@ func (p *panel) ask(r request) reply {
 	return reply{response.StatusCode, response.Header, string(text)}
 }
 
-func (p *panel) get(path string) reply        { p.Helper(); return p.ask(request{method: http.MethodGet, path: path}) }
-func (p *panel) post(path, body string) reply { p.Helper(); return p.ask(request{method: http.MethodPost, path: path, body: body}) }
+func (p *panel) get(path string) reply {
+	p.Helper()
+	return p.ask(request{method: http.MethodGet, path: path})
+}
+func (p *panel) post(path, body string) reply {
+	p.Helper()
+	return p.ask(request{method: http.MethodPost, path: path, body: body})
+}
 func (p *panel) delete(path, body string) reply {
 	p.Helper()
 	return p.ask(request{method: http.MethodDelete, path: path, body: body})

@@ -28,7 +28,7 @@ func numbered(name string) string { return strings.Replace(initiated, "web=", na
 // rows are in the order of the facts.
 var rows = []row{
 	{"GET /api/users", "200, 500", same, "200 whole users, 500", "200 list of User, redacted; 500", []int{200}, []int{200}, []line{
-		line{name: "list", request: request{method: http.MethodGet, path: "/api/users"}, status: 200, like: `[...{"userId":"<bob>",...}...]`},
+		{name: "list", request: request{method: http.MethodGet, path: "/api/users"}, status: 200, like: `[...{"userId":"<bob>",...}...]`},
 	}},
 	{"POST /api/getUser", "201, 400, 500", same, "200, 400, 404, 500", "found 201/200; not found 400/404", []int{201, 400}, []int{200, 400, 404}, []line{
 		post("found", "/api/getUser", `{"type":"username","value":"bob"}`, 201, `{"userId":"<bob>",...}`).inSource(200),
