@@ -132,13 +132,7 @@ func (p *panel) row(r row, shown [2][]int) {
 	seen := []int{}
 	for _, l := range r.lines {
 		got := p.ask(l.request)
-		status, like := l.status, l.like
-		if p.profile == source && l.sourceStatus != 0 {
-			status = l.sourceStatus
-		}
-		if p.profile == source && l.sourceLike != "" {
-			like = l.sourceLike
-		}
+		status, like := l.in(p.profile)
 		p.want(l.name, got, status, like)
 		seen = append(seen, got.status)
 		if r.route == "POST /api/auth/reset-password" {
