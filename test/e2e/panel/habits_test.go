@@ -6,6 +6,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mollymawk.dev/operator/api/v1alpha1"
 )
 
 // finder is how a real client finds the user of an address, or makes one. The facts name clients by their file in an index.
@@ -76,8 +81,10 @@ func (p *panel) habits() {
 	for _, body := range deployments {
 		p.check("a dashboard deploys, counts and deletes: "+body[:24], func(p *panel) { p.dashboard(body) })
 	}
+	p.check("of many who make the same user, one does", (*panel).sameAtOnce)
 	p.check("the lists are what dashboards save", (*panel).savedLists)
 	p.check("a user of the Panel API uses the Mollymawk API", (*panel).sameUser)
+	p.check("a key is one as long as its administrator is one", (*panel).formerAdmin)
 }
 
 func (p *panel) numericUser() {
@@ -163,6 +170,49 @@ func (p *panel) savedLists() {
 	}
 	if !slices.Contains(nodes, struct{ ID, Name string }{p.known["habits"], "habits"}) {
 		p.Errorf("nodes %+v", nodes)
+	}
+}
+
+func (p *panel) sameAtOnce() {
+	const many = 8
+	statuses := make(chan int, many)
+	for range many {
+		go func() {
+			statuses <- p.post("/api/auth/create-user", `{"username":"twin","email":"twin@x","password":"pw-of-discord","userId":"twin"}`).status
+		}()
+	}
+	count := map[int]int{}
+	for range many {
+		count[<-statuses]++
+	}
+	if count[201] != 1 || count[409] != many-1 {
+		p.Errorf("statuses %v", count)
+	}
+	p.want("getUser", p.post("/api/getUser", `{"type":"email","value":"twin@x"}`), by(p, 201, 200), `{"userId":"twin","username":"twin","email":"twin@x",...}`)
+}
+
+func (p *panel) formerAdmin() {
+	p.want("create", p.post("/api/users/create", `{"username":"deputy","email":"deputy@x","password":"pw-of-discord","userId":"deputy","admin":true}`), 201,
+		`{"userId":"deputy","username":"deputy","email":"deputy@x","admin":true}`)
+	if reply, _ := p.Run(`curl -c deputy -d '{"email":"deputy@x","password":"pw-of-discord"}' https://` + server + `/api/login`); !strings.Contains(reply, `"success":true`) {
+		p.Fatal(reply)
+	}
+	list := request{method: http.MethodGet, path: "/api/nodes", header: withKey(p.TokenOfSession("deputy"))}
+	p.want("an administrator", p.ask(list), 200, `[...]`)
+	var deputy v1alpha1.User
+	if err := p.Client().Get(p.Context(), client.ObjectKey{Name: p.ownersNamespace("deputy")}, &deputy); err != nil {
+		p.Fatal(err)
+	}
+	for _, change := range []string{`{"spec":{"superUser":false}}`, `{"spec":{"superUser":true,"active":false}}`} {
+		if err := p.Client().Patch(p.Context(), &deputy, client.RawPatch(types.MergePatchType, []byte(change))); err != nil {
+			p.Fatal(err)
+		}
+		p.Eventually(change+" ends the key", func() bool { return p.ask(list).status == http.StatusUnauthorized })
+		p.want(change, p.ask(list), 401, `{"error":"API Key Invalid"}`)
+		if err := p.Client().Patch(p.Context(), &deputy, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"superUser":true,"active":true}}`))); err != nil {
+			p.Fatal(err)
+		}
+		p.Eventually("the key is one again", func() bool { return p.ask(list).status == http.StatusOK })
 	}
 }
 

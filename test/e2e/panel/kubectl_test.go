@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/api/v1alpha1"
@@ -65,7 +66,7 @@ func (d *reader) insteadOfKubectl(line string) string {
 	if m := patchNode.FindStringSubmatch(line); m != nil {
 		node := &v1alpha1.AlbatrossInstance{}
 		node.Name = m[1]
-		d.must(d.Client().Patch(d.Context(), node, client.RawPatch("application/merge-patch+json", []byte(m[2]))))
+		d.must(d.Client().Patch(d.Context(), node, client.RawPatch(types.MergePatchType, []byte(m[2]))))
 		return ""
 	}
 	if m := applyHere.FindStringSubmatch(line); m != nil {

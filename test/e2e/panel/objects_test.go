@@ -15,9 +15,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"mollymawk.dev/operator/albatross/albatrosstest"
 	"mollymawk.dev/operator/api/v1alpha1"
 )
 
@@ -60,7 +62,7 @@ func (p *panel) apply(manifest string) {
 	}
 }
 
-// catalog makes an entry of the catalogue.
+// catalog makes an entry of the catalogue and waits until it is seen.
 func (p *panel) catalog(name, url, digest string, more ...string) {
 	p.Helper()
 	p.apply(fmt.Sprintf(`apiVersion: mollymawk.dev/v1alpha1
@@ -70,6 +72,7 @@ spec:
   description: Says hello.
   image: {url: %q, sha256: %q}
 %s`, name, url, digest, strings.Join(more, "")))
+	p.Eventually("the image "+name+" is seen", func() bool { return strings.Contains(p.get("/api/images").text, `"Name":"`+name+`"`) })
 }
 
 // nodeObject gives the object of a node.
@@ -117,13 +120,13 @@ func (p *panel) nodeBecomes(id, status string) {
 	var got reply
 	p.Eventually("the node "+id+" is "+status, func() bool {
 		got = p.get("/api/nodes")
-		return onlyNode(got.text, p.known.fill(id)) == status
+		return statusOf(got.text, p.known.fill(id)) == status
 	})
 	p.want("the list of nodes", got, 200, like)
 }
 
-// onlyNode gives the status of a node in a list.
-func onlyNode(list, id string) string {
+// statusOf gives the status of a node in a list.
+func statusOf(list, id string) string {
 	_, after, _ := strings.Cut(list, `"id":"`+id+`"`)
 	after, _, _ = strings.Cut(after, `"id":"`)
 	_, after, _ = strings.Cut(after, `"status":"`)
@@ -225,6 +228,36 @@ func (p *panel) objects() {
 	p.check("users, nodes and images of kubectl are seen", (*panel).othersOfKubectl)
 	p.check("a node in use is not deleted", (*panel).inUse)
 	p.check("an owner without a place on the node is refused", (*panel).notAdmitted)
+	p.check("a name of any length", (*panel).longName)
+	p.check("a lost node is Offline and its instances UNKNOWN, until it is back", func(p *panel) { p.lost(h) })
+}
+
+func (p *panel) longName() {
+	long := strings.Repeat("long name ", 25)
+	p.want("deploy", p.post("/api/instances/deploy", replaced(tick, "name", long)), 201, numbered("long"))
+	p.want("getInstance", p.post("/api/getInstance", `{"id":"<long>"}`), 200, `{"Name":"`+long+`",...}`)
+	if uk := p.unikernel("<long>"); len(uk.Name) > 63 || !strings.HasPrefix(uk.Name, "long-name-long-name-") {
+		p.Errorf("the object is %s", uk.Name)
+	}
+	p.becomes("<long>", "READY")
+}
+
+func (p *panel) lost(h host) {
+	lift := h.Inject(albatrosstest.Fault{Kind: albatrosstest.Refuse})
+	defer lift()
+	// Three looks in a row must fail; each of these is one.
+	look := func() {
+		p.Run(`curl -H "Authorization: Bearer ` + p.key + `" "https://` + server + `/api/admin/albatross/retry?instance=g-teborg-2"`)
+	}
+	p.Eventually("it is Offline", func() bool {
+		look()
+		return statusOf(p.get("/api/nodes").text, p.known["second"]) == "Offline"
+	})
+	p.becomes("<long>", "UNKNOWN")
+	lift()
+	look()
+	p.nodeBecomes("<second>", "Online")
+	p.becomes("<long>", "READY")
 }
 
 func (p *panel) nodeLife(h host) {
@@ -234,8 +267,16 @@ func (p *panel) nodeLife(h host) {
 	if want := object.Name + "-tls"; object.Spec.CredentialsSecretRef.Name != want {
 		p.Errorf("the Secret is to be %s, want %s", object.Spec.CredentialsSecretRef.Name, want)
 	}
+	if object.Name != "g-teborg-2" {
+		p.Errorf("the object is %s", object.Name)
+	}
 	p.nodeBecomes("<second>", "Unconfigured")
 	p.admit(h, "<second>")
+	p.want("a namesake", p.post("/api/nodes/create", `{"name":"Göteborg 2","tags":"x","ram":"8","disk":"40","processor":"x","address":"<host>","port":"<port>"}`), 201, `{"Message":{"id":"<third=uuid>","name":"Göteborg 2",...}}`)
+	if err := (known{}).match("g-teborg-2-<hex8>", p.nodeObject("<third>").Name); err != nil {
+		p.Error(err)
+	}
+	p.want("without the namesake", p.delete("/api/nodes/delete", `{"nodeId":"<third>"}`), 201, `{"Message":"The node has successfully deleted."}`)
 }
 
 const tick = `{"image":"tick","imagename":"tick","memory":"64","cpu":"1","ports":"8080:80, 53:53","nodeId":"<second>","name":"My first Unikernel!","user":"owner-1","primary":"8080","variables":{"IPV4":"10.0.0.2/24","TOKEN":"abc"}}`
@@ -311,7 +352,7 @@ func (p *panel) becomesReady(uk *v1alpha1.Unikernel) {
 
 func (p *panel) changedByKubectl(h host) {
 	uk := p.unikernel("<tick>")
-	if err := p.Client().Patch(p.Context(), uk, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"memory":"96Mi"}}`))); err != nil {
+	if err := p.Client().Patch(p.Context(), uk, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"memory":"96Mi"}}`))); err != nil {
 		p.Fatal(err)
 	}
 	p.becomesReady(uk)

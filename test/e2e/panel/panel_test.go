@@ -9,15 +9,18 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/albatross/albatrosstest"
+	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/test/e2e/site"
 )
 
@@ -222,15 +225,15 @@ func (h host) secret(name string) *corev1.Secret {
 	return secret
 }
 
-// secretsStaySecret looks for all that must not be shown in all that was said: keys and hashes that the operator's Secrets have,
-// passwords that were sent, and fields of the original that have such things.
+// secretsStaySecret looks for keys and hashes that the operator's Secrets have, and passwords that were sent, in all that was said, logged
+// and declared. Replies have no fields for them either.
 func (p *panel) secretsStaySecret(more ...string) {
 	p.Helper()
 	var all corev1.SecretList
 	if err := p.Client().List(p.Context(), &all, client.InNamespace(systemNamespace)); err != nil {
 		p.Fatal(err)
 	}
-	hidden := append([]string{p.key, adminPassword, "$argon2id$", "$2b$", "PRIVATE KEY", `"password"`, `"apiKey"`, `"configureKey"`, `"resetToken"`, `"twoFASecret"`}, more...)
+	hidden := append([]string{p.key, adminPassword, "$argon2id$", "$2b$", "PRIVATE KEY"}, more...)
 	hashes := 0
 	for i := range all.Items {
 		for key, value := range all.Items[i].Data {
@@ -253,10 +256,28 @@ func (p *panel) secretsStaySecret(more ...string) {
 		p.Fatalf("%d passwords and keys, %d replies: nothing is proven", hashes, len(p.seen.texts))
 	}
 	for text, request := range p.seen.texts {
-		for _, secret := range hidden {
-			if strings.Contains(text, secret) {
-				p.Errorf("%s shows %.12s...: %s", request, secret, text)
-			}
+		p.hides(request, text, append(hidden, `"password"`, `"apiKey"`, `"configureKey"`, `"resetToken"`, `"twoFASecret"`))
+	}
+	p.hides("the log", string(p.Read(filepath.Join(p.Folder, "operator.log"))), hidden)
+	for what, list := range map[string]client.ObjectList{
+		"User": &v1alpha1.UserList{}, "Unikernel": &v1alpha1.UnikernelList{}, "AlbatrossInstance": &v1alpha1.AlbatrossInstanceList{}, "Event": &eventsv1.EventList{},
+	} {
+		if err := p.Client().List(p.Context(), list); err != nil {
+			p.Fatal(err)
+		}
+		text, err := json.Marshal(list)
+		if err != nil {
+			p.Fatal(err)
+		}
+		p.hides("an object "+what, string(text), hidden)
+	}
+}
+
+func (p *panel) hides(what, text string, secrets []string) {
+	p.Helper()
+	for _, secret := range secrets {
+		if at := strings.Index(text, secret); at >= 0 {
+			p.Errorf("%s shows %.12s...: ...%s", what, secret, text[max(0, at-200):at])
 		}
 	}
 }

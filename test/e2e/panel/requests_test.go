@@ -34,6 +34,14 @@ func (p *panel) keys() {
 	p.want("none", ask(http.Header{"X-Api-Key": {""}}, "/api/nodes"), 401, `{"error":"API key is required"}`)
 	p.want("in the query", ask(http.Header{}, "/api/nodes?x-api-key="+p.key), 401, `{"error":"API key is required"}`)
 	p.want("as a bearer", ask(http.Header{"Authorization": {"Bearer " + p.key}}, "/api/name"), 401, `{"error":"API key is required"}`)
+	if got := ask(http.Header{"Authorization": {"Bearer " + p.key}}, "/api/instances"); !strings.HasPrefix(got.text, `{"status":200,`) {
+		p.Errorf("a bearer does not mean the Mollymawk API: %d %s", got.status, got.text)
+	}
+	for _, path := range []string{"/api/UNIKERNELS", "/api/unikernels/"} {
+		if got := ask(http.Header{"Authorization": {"Bearer " + p.key}}, path); got.status == 200 {
+			p.Errorf("the paths of the Mollymawk API are not exact: %s is answered with %s", path, got.text)
+		}
+	}
 	p.want("two", ask(http.Header{"X-Api-Key": {p.key, p.key}}, "/api/nodes"), 401, `{"error":"API Key Invalid"}`)
 	p.want("in upper case", ask(withKey(strings.ToUpper(p.key)), "/api/nodes"), 401, `{"error":"API Key Invalid"}`)
 	p.want("its own", ask(withKey(p.key), "/api/name"), 200, `{"name":"Mollymawk"}`)
