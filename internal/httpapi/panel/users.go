@@ -71,7 +71,7 @@ func (c *call) getUser() reply {
 }
 
 // createUser makes a user who may log in at once, with the password that the caller
-// chose. Only a plain true makes an administrator.
+// chose if it is long enough. Only a plain true makes an administrator.
 func (c *call) createUser() reply {
 	const missing = "Username, email, and password are required"
 	if !c.body.has("username", "email", "password") {
