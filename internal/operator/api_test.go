@@ -92,7 +92,11 @@ func TestTwoFaces(t *testing.T) {
 		{"GET", "/api/unikernels", key, envelope},
 		{"GET", "/API/unikernels", nil, envelope},
 		{"GET", "/api/unikernels/", nil, envelope},
-		{"GET", "/nothing", key, envelope},
+		{"GET", "/api/unikernels/", key, notFound},
+		{"GET", "/nothing", nil, envelope},
+		{"GET", "/nothing", bearer, envelope},
+		{"GET", "/nothing", key, notFound},
+		{"POST", "/api/auth/reset-password", key, notFound},
 		{"POST", "/api/instances/suspend/x", nil, noKey},
 	} {
 		if body := ask(t, tt.method, o.API.Address+tt.path, tt.headers); !strings.HasPrefix(body, tt.want) {

@@ -334,11 +334,15 @@ func TestDeclaredInstances(t *testing.T) {
 	if _, err := w.DeclareInstance(t.Context(), w.admin, bare, ""); !is[*services.Conflict](err) {
 		t.Errorf("twice: %v", err)
 	}
-	var fallback services.DeclaredInstance
-	w.wait("the cache knows the Secret", func() (bool, string) {
-		fallback, err = w.DeclareInstance(t.Context(), w.admin, node("fallback-"+rand.String(6)), "shared")
-		return err == nil && fallback.Configured && fallback.Spec.CredentialsSecretRef.Name == "shared", errorText(err)
-	})
+	fallback, err := w.DeclareInstance(t.Context(), w.admin, node("fallback-"+rand.String(6)), "shared")
+	if err != nil || !fallback.Configured || fallback.Spec.CredentialsSecretRef.Name != "shared" {
+		t.Errorf("%+v, %v", fallback, err)
+	}
+	own := node("own-" + rand.String(6))
+	w.mustCreate(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: own.Name + "-tls", Namespace: w.system}})
+	if made, err = w.DeclareInstance(t.Context(), w.admin, own, "shared"); err != nil || !made.Configured || made.Spec.CredentialsSecretRef.Name != own.Name+"-tls" {
+		t.Errorf("%+v, %v", made, err)
+	}
 	w.mustCreate(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: bare.Name + "-tls", Namespace: w.system}})
 	w.wait("it is configured", func() (bool, string) {
 		all, err := w.DeclaredInstances(t.Context(), w.admin)
@@ -427,5 +431,33 @@ func TestLeastUsedCPUs(t *testing.T) {
 		if got := services.LeastUsed(tt.allowed, used, tt.count); !slices.Equal(got, tt.want) {
 			t.Errorf("%d of %v: %v", tt.count, tt.allowed, got)
 		}
+	}
+}
+
+// TestInstanceOfWhatGoes can be deleted at once after the last of what was on it, but
+// not before the host has let that go.
+func TestInstanceOfWhatGoes(t *testing.T) {
+	w := newWorld(t)
+	uk := w.deploy("leaving", w.catalogued())
+	w.untilReady(uk, v1alpha1.ReasonSucceeded)
+	var refused *services.Refused
+	if err := w.DeleteInstance(t.Context(), w.admin, w.instance); !errors.As(err, &refused) || refused.Reason != v1alpha1.ReasonInUse {
+		t.Errorf("in use: %v", err)
+	}
+	lift := w.host.Inject(albatrosstest.Fault{Kind: albatrosstest.Stall})
+	defer lift()
+	if err := w.RemoveUnikernel(t.Context(), w.admin, uk); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.DeleteInstance(t.Context(), w.admin, w.instance); !errors.As(err, &refused) || refused.Reason != v1alpha1.ReasonInUse {
+		t.Errorf("the host still has it: %v", err)
+	}
+	lift()
+	w.wait("the host has let it go", func() (bool, string) {
+		err := w.DeleteInstance(t.Context(), w.admin, w.instance)
+		return err == nil, errorText(err)
+	})
+	if o := w.object(w.instance); o != nil {
+		t.Errorf("it is there: %+v", o)
 	}
 }

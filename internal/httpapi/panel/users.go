@@ -3,6 +3,7 @@ package panel
 import (
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -35,6 +36,7 @@ func (c *call) listUsers() reply {
 	if err != nil {
 		return c.failed(err)
 	}
+	slices.SortStableFunc(all, func(p, q accounts.Profile) int { return p.CreatedAt.Compare(q.CreatedAt) })
 	views := make([]userView, 0, len(all))
 	for _, p := range all {
 		views = append(views, showUser(p))
