@@ -181,9 +181,9 @@ func (s *Services) replace(ctx context.Context, id Identity, before *v1alpha1.Un
 	if err != nil {
 		return err
 	}
-	uk := &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: before.Namespace, Name: before.Name}, Spec: spec}
+	uk := &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: before.Namespace, Name: before.Name, Annotations: panelAnnotations(before)}, Spec: spec}
 	if before.Annotations[v1alpha1.AnnotationForce] == "true" {
-		uk.Annotations = map[string]string{v1alpha1.AnnotationForce: "true"}
+		uk.Annotations[v1alpha1.AnnotationForce] = "true"
 	}
 	wanted := uk
 	err = s.following(ctx, before, func(version string) error {

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"mollymawk.dev/operator/api/v1alpha1"
 )
 
 // FieldManager is the name under which callers' writes own fields.
@@ -158,6 +160,22 @@ func restore(ctx context.Context, c client.Client, before client.Object, version
 // annotate declares annotations besides what we declared of an object before. The
 // next declaration without them takes them away.
 func annotate(ctx context.Context, c client.Client, before client.Object, version string, annotations map[string]string) error {
+	return redeclare(ctx, c, before, version, func(u *unstructured.Unstructured) error {
+		all := u.GetAnnotations()
+		for name, value := range annotations {
+			if all == nil {
+				all = map[string]string{}
+			}
+			all[name] = value
+		}
+		u.SetAnnotations(all)
+		return nil
+	}, empty(before))
+}
+
+// redeclare declares again what we declared of an object before, as it is after a
+// change, and fills result in with what the API server made of it.
+func redeclare(ctx context.Context, c client.Client, before client.Object, version string, change func(*unstructured.Unstructured) error, result client.Object) error {
 	u, err := declared(c, before)
 	if err != nil {
 		return err
@@ -171,16 +189,23 @@ func annotate(ctx context.Context, c client.Client, before client.Object, versio
 	of, _ := ours["f:metadata"].(map[string]any)
 	keepFields(metadata, of, "annotations")
 	keepFields(metadata, of, "labels")
-	all := u.GetAnnotations()
-	for name, value := range annotations {
-		if all == nil {
-			all = map[string]string{}
-		}
-		all[name] = value
+	if err := change(u); err != nil {
+		return err
 	}
-	u.SetAnnotations(all)
 	u.SetResourceVersion(version)
-	return writeError(c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager)))
+	return applyContent(ctx, c, u, result)
+}
+
+// panelAnnotations gives what callers of the Panel API said of an object, which
+// stays when it is declared anew.
+func panelAnnotations(o client.Object) map[string]string {
+	kept := map[string]string{}
+	for name, value := range o.GetAnnotations() {
+		if strings.HasPrefix(name, v1alpha1.PanelAnnotationPrefix) {
+			kept[name] = value
+		}
+	}
+	return kept
 }
 
 // appliedFields gives the fields that we declared, as the API server keeps them:

@@ -22,6 +22,7 @@ import (
 
 	"mollymawk.dev/operator/internal/httpapi"
 	"mollymawk.dev/operator/internal/httpapi/mollymawk"
+	"mollymawk.dev/operator/internal/httpapi/openapi"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -188,7 +189,7 @@ func (h heard) data(t testing.TB) string {
 // describe loads the description of the API, once.
 var describe = sync.OnceValues(func() (routers.Router, error) {
 	loader := openapi3.NewLoader()
-	document, err := loader.LoadFromData(mollymawk.OpenAPI())
+	document, err := loader.LoadFromData(openapi.Document)
 	if err != nil {
 		return nil, err
 	}
