@@ -26,7 +26,8 @@ type NewUser struct {
 	Active, SuperUser bool
 	// Distinct demands that nobody else is called DisplayName.
 	Distinct bool
-	// ShortPassword takes one that users may not choose for themselves.
+	// ShortPassword takes one that users may not choose for themselves. Nobody logs in
+	// with it before it was changed.
 	ShortPassword bool
 }
 

@@ -79,15 +79,23 @@ func newMollymawk(o options.Options, users *accounts.Accounts, done *services.Se
 	})
 }
 
-// ServeHTTP leaves each path to the face that it is of. Both have /api/instances:
-// there the credential decides, and who brings none is answered as the Panel API's
-// documents say.
+// ServeHTTP leaves each path to the face that it is of.
 func (f *faces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_, bearer := httpapi.Bearer(r)
-	shared := f.mollymawk.Serves(r.URL.Path) && !panel.Authenticates(r) && (bearer || httpapi.Session(r) != "")
-	if f.panel.Serves(r.URL.Path) && !shared {
+	if f.isForPanel(r) {
 		f.panel.ServeHTTP(w, r)
 		return
 	}
 	f.mollymawk.ServeHTTP(w, r)
+}
+
+// isForPanel decides by the credential where the path does not: both faces have
+// /api/instances, and none has what is not there. Who brings none is answered about
+// /api/instances as the Panel API's documents say.
+func (f *faces) isForPanel(r *http.Request) bool {
+	if panel.Authenticates(r) && !f.mollymawk.Serves(r.URL.Path) {
+		return true
+	}
+	_, bearer := httpapi.Bearer(r)
+	shared := f.mollymawk.Serves(r.URL.Path) && !panel.Authenticates(r) && (bearer || httpapi.Session(r) != "")
+	return f.panel.Serves(r.URL.Path) && !shared
 }

@@ -51,7 +51,7 @@ func (s *Services) DeclaredInstances(ctx context.Context, id Identity) ([]Declar
 	items := inOrder(found.Items, func(o *v1alpha1.AlbatrossInstance) *metav1.ObjectMeta { return &o.ObjectMeta })
 	all := make([]DeclaredInstance, 0, len(items))
 	for i := range items {
-		configured, err := s.hasSecret(ctx, items[i].Spec.CredentialsSecretRef.Name)
+		configured, err := s.hasSecret(ctx, s.Client, items[i].Spec.CredentialsSecretRef.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -61,9 +61,9 @@ func (s *Services) DeclaredInstances(ctx context.Context, id Identity) ([]Declar
 }
 
 // hasSecret tells whether the operator's namespace has a Secret.
-func (s *Services) hasSecret(ctx context.Context, name string) (bool, error) {
+func (s *Services) hasSecret(ctx context.Context, from client.Reader, name string) (bool, error) {
 	var secret corev1.Secret
-	err := s.Client.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, &secret, client.UnsafeDisableDeepCopy)
+	err := from.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, &secret, client.UnsafeDisableDeepCopy)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
@@ -113,10 +113,11 @@ func (s *Services) DeclareInstance(ctx context.Context, id Identity, wanted *v1a
 		return DeclaredInstance{}, err
 	}
 	secret := wanted.Name + "-tls"
-	configured, err := s.hasSecret(ctx, secret)
+	// Which one is chosen stays so: the cache may not know yet what was made just now.
+	configured, err := s.hasSecret(ctx, s.Live, secret)
 	if err == nil && !configured && fallback != "" {
 		secret = fallback
-		configured, err = s.hasSecret(ctx, secret)
+		configured, err = s.hasSecret(ctx, s.Live, secret)
 	}
 	if err != nil {
 		return DeclaredInstance{}, err

@@ -281,7 +281,8 @@ func inUse(by string) error {
 	return &Refused{v1alpha1.ReasonInUse, by + " is declared on it"}
 }
 
-// used names something that is declared on an instance.
+// used names something that is declared on an instance and stays. What is being
+// deleted is given a moment to go.
 func (s *Services) used(ctx context.Context, instance string) (string, error) {
 	var unikernels v1alpha1.UnikernelList
 	var volumes v1alpha1.VolumeList
@@ -289,16 +290,28 @@ func (s *Services) used(ctx context.Context, instance string) (string, error) {
 		return "", err
 	}
 	for i := range unikernels.Items {
-		if uk := &unikernels.Items[i]; isAt(uk, instance) {
+		if uk := &unikernels.Items[i]; isAt(uk, instance) && !s.goes(ctx, uk) {
 			return "Unikernel " + client.ObjectKeyFromObject(uk).String(), nil
 		}
 	}
 	for i := range volumes.Items {
-		if v := &volumes.Items[i]; v.Spec.InstanceRef.Name == instance {
+		if v := &volumes.Items[i]; v.Spec.InstanceRef.Name == instance && !s.goes(ctx, v) {
 			return "Volume " + client.ObjectKeyFromObject(v).String(), nil
 		}
 	}
 	return "", nil
+}
+
+// goes tells whether an object is gone in a moment.
+func (s *Services) goes(ctx context.Context, o client.Object) (gone bool) {
+	if o.GetDeletionTimestamp().IsZero() {
+		return false
+	}
+	s.untilCached(ctx, o, func(now client.Object) bool {
+		gone = now == nil
+		return gone
+	})
+	return gone
 }
 
 // dropCredentials removes a Secret that was made here and that no other instance

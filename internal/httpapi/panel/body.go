@@ -2,13 +2,13 @@ package panel
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"math"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -66,7 +66,7 @@ func parse(text []byte, contentType string) (document, error) {
 	return nil, errNotJSON
 }
 
-// parseForm takes what is not escaped as it should be as it is.
+// parseForm reads the fields of a form. A field that is there several times is a list.
 func parseForm(text string) document {
 	d := document{}
 	for field := range strings.SplitSeq(text, "&") {
@@ -86,15 +86,24 @@ func parseForm(text string) document {
 	return d
 }
 
+// unescape decodes what is escaped and leaves the rest as it is.
 func unescape(text string) string {
-	plain, err := url.QueryUnescape(text)
-	if err != nil {
-		plain = strings.ReplaceAll(text, "+", " ")
+	plain := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '+':
+			plain = append(plain, ' ')
+			continue
+		case '%':
+			if code, err := hex.DecodeString(text[i+1 : min(i+3, len(text))]); err == nil && len(code) == 1 {
+				plain = append(plain, code[0])
+				i += 2
+				continue
+			}
+		}
+		plain = append(plain, text[i])
 	}
-	if !utf8.ValidString(plain) {
-		return strings.ToValidUTF8(plain, string(utf8.RuneError))
-	}
-	return plain
+	return strings.ToValidUTF8(string(plain), string(utf8.RuneError))
 }
 
 // has tells whether something was sent that is not false, 0, empty or null.
@@ -141,7 +150,7 @@ const largestPlain = 1e21
 // numeral writes a number as JavaScript does, but for whole numbers, which keep all
 // their digits: ids may have more than fit into one of its numbers.
 func numeral(n json.Number) string {
-	if _, err := strconv.ParseInt(n.String(), 10, 64); err == nil {
+	if !strings.ContainsAny(n.String(), ".eE") {
 		return n.String()
 	}
 	value, err := n.Float64()

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/go-logr/logr"
@@ -394,6 +395,19 @@ func TestClash(t *testing.T) {
 		t.Errorf("%d %s", h.status, h.body)
 	}
 	if h := g.do("DELETE /api/instance/delete", object{"id": string(g.unikernels[0].UID)}); h.status != 201 || g.unikernels[0].Name != "two" {
+		t.Errorf("%d %s", h.status, h.body)
+	}
+}
+
+// TestUsersInOrder are listed as they were made, whatever their objects are called.
+func TestUsersInOrder(t *testing.T) {
+	g := newRig(t)
+	made := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i, id := range []string{"c", "a", "b"} {
+		g.addUser(id)
+		g.users[len(g.users)-1].CreatedAt = made.Add(time.Duration(-i) * time.Second)
+	}
+	if h := g.do("GET /api/users", nil); !h.is(200, `[{"userId":"b",…},{"userId":"a",…},{"userId":"c",…}]`) {
 		t.Errorf("%d %s", h.status, h.body)
 	}
 }

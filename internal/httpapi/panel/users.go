@@ -3,6 +3,7 @@ package panel
 import (
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -35,6 +36,7 @@ func (c *call) listUsers() reply {
 	if err != nil {
 		return c.failed(err)
 	}
+	slices.SortStableFunc(all, func(p, q accounts.Profile) int { return p.CreatedAt.Compare(q.CreatedAt) })
 	views := make([]userView, 0, len(all))
 	for _, p := range all {
 		views = append(views, showUser(p))
@@ -71,7 +73,7 @@ func (c *call) getUser() reply {
 }
 
 // createUser makes a user who may log in at once, with the password that the caller
-// chose. Only a plain true makes an administrator.
+// chose if it is long enough. Only a plain true makes an administrator.
 func (c *call) createUser() reply {
 	const missing = "Username, email, and password are required"
 	if !c.body.has("username", "email", "password") {
