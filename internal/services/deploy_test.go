@@ -25,7 +25,7 @@ import (
 func (w *world) catalogued() *v1alpha1.UnikernelImage {
 	w.Helper()
 	entry := &v1alpha1.UnikernelImage{ObjectMeta: metav1.ObjectMeta{Name: "hello-" + rand.String(6)}}
-	entry.Spec.Image.ContentSource = w.web.image(w.TB, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "catalogued").ContentSource
+	entry.Spec.Image.ContentSource = w.web.Image(w.TB, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "catalogued").ContentSource
 	w.mustCreate(entry)
 	w.Cleanup(func() { _ = w.Delete(context.Background(), entry) })
 	w.wait("the cache knows the entry", func() (bool, string) {
@@ -280,7 +280,7 @@ func TestWhatThePanelSaidStays(t *testing.T) {
 	}
 	host := albatrosstest.Start(t, albatrosstest.Options{})
 	credentials := host.Credentials()
-	address, port := splitAddr(t, host.Addr())
+	address, port := host.HostPort()
 	node := &v1alpha1.AlbatrossInstance{ObjectMeta: metav1.ObjectMeta{Name: "node-" + rand.String(6), Annotations: map[string]string{v1alpha1.AnnotationPanelTags: `"a"`}}}
 	node.Spec.Endpoint = v1alpha1.Endpoint{Host: v1alpha1.Host(address), Port: port}
 	w.mustCreate(&corev1.Secret{

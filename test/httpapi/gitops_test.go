@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/httpapi/apitest"
 )
@@ -148,8 +148,9 @@ func manifest(kind string, of *person, name string, spec map[string]any) *unstru
 
 // image gives the source of an image.
 func (w *world) image(variant string) map[string]any {
-	sum := sha256.Sum256([]byte(newImage(w.TB, variant)))
-	return map[string]any{"url": w.builds.URL + "/image/" + variant, "sha256": hex.EncodeToString(sum[:])}
+	w.Helper()
+	source := w.web.Image(w.TB, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, variant)
+	return map[string]any{"url": source.URL, "sha256": string(source.SHA256)}
 }
 
 // commit puts the first manifests into Git, and has them applied.

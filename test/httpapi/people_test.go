@@ -183,7 +183,7 @@ func newImage(t testing.TB, variant string) string {
 // aBuild is the one build that there is.
 const aBuild = "11111111-1111-4111-8111-111111111111"
 
-// buildServer has one build of each job, and images of any variant.
+// buildServer has one build of each job.
 type buildServer struct{ *httptest.Server }
 
 func newBuildServer(t testing.TB) *buildServer {

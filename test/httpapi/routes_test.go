@@ -248,7 +248,7 @@ func suspended(want bool) func(call, apitest.Reply) error {
 }
 
 func createNode(c call) apitest.Ask {
-	address, port := c.address()
+	address, port := c.host.HostPort()
 	return apitest.Ask{JSON: map[string]any{"name": c.name, "tags": "x", "ram": 1, "disk": 1, "processor": "x", "address": address, "port": port}}
 }
 
@@ -328,7 +328,7 @@ func fillVolume(c call) apitest.Ask {
 
 // settings are those of the simulated host.
 func settings(c call) apitest.Ask {
-	address, port := c.address()
+	address, port := c.host.HostPort()
 	credentials := c.host.Credentials()
 	return apitest.Ask{JSON: map[string]any{
 		"name": c.name, "server_ip": address, "server_port": port, "certificate": string(credentials.Cert), "private_key": string(credentials.Key),

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +39,7 @@ import (
 	"mollymawk.dev/operator/internal/options"
 	"mollymawk.dev/operator/internal/services"
 	"mollymawk.dev/operator/internal/testenv"
+	"mollymawk.dev/operator/internal/testenv/website"
 )
 
 const (
@@ -70,6 +70,7 @@ type world struct {
 	// rights has what a part of the operator's own rights consists of.
 	rights map[string]client.Object
 	builds *buildServer
+	web    *website.Site
 }
 
 func newWorld(t *testing.T, adminEmail string) *world {
@@ -84,7 +85,7 @@ func newWorld(t *testing.T, adminEmail string) *world {
 	}
 	w := &world{
 		TB: t, Client: c, system: testenv.Namespace(t, c), images: t.TempDir(), log: &logBuffer{}, rights: map[string]client.Object{},
-		http: &http.Client{Timeout: limit, Transport: &http.Transport{}}, host: albatrosstest.Start(t, albatrosstest.Options{}), builds: newBuildServer(t),
+		http: &http.Client{Timeout: limit, Transport: &http.Transport{}}, host: albatrosstest.Start(t, albatrosstest.Options{}), builds: newBuildServer(t), web: website.New(t),
 	}
 	w.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.Cleanup(w.cleanUp)
@@ -262,7 +263,7 @@ func (w *world) declareHost() {
 		ObjectMeta: metav1.ObjectMeta{Name: instance, Namespace: w.system},
 		Data:       map[string][]byte{"tls.crt": credentials.Cert, "tls.key": credentials.Key, "ca.crt": credentials.ServerCA},
 	})
-	address, port := w.address()
+	address, port := w.host.HostPort()
 	declared := &v1alpha1.AlbatrossInstance{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AlbatrossInstance"},
 		ObjectMeta: metav1.ObjectMeta{Name: instance},
@@ -287,19 +288,6 @@ func (w *world) declareHost() {
 	if err := w.Apply(w.Context(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(services.FieldManager)); err != nil {
 		w.Fatal(err)
 	}
-}
-
-func (w *world) address() (host string, port int32) {
-	w.Helper()
-	host, text, err := net.SplitHostPort(w.host.Addr())
-	if err != nil {
-		w.Fatal(err)
-	}
-	number, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return host, int32(number)
 }
 
 // cleanUp lets go of what nobody looks after any more. Users, their namespaces and hosts belong to the whole server.
