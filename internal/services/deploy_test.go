@@ -8,11 +8,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -429,43 +427,5 @@ func TestLeastUsedCPUs(t *testing.T) {
 		if got := services.LeastUsed(tt.allowed, used, tt.count); !slices.Equal(got, tt.want) {
 			t.Errorf("%d of %v: %v", tt.count, tt.allowed, got)
 		}
-	}
-}
-
-// behind is a cache that knows no unikernel at the first look.
-type behind struct {
-	client.Client
-	looks int
-	// change changes the object, so that there is news of it.
-	change func(key client.ObjectKey)
-}
-
-func (b *behind) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-	if _, ok := o.(*v1alpha1.Unikernel); !ok {
-		return b.Client.Get(ctx, key, o, options...)
-	}
-	if b.looks++; b.looks == 1 {
-		b.change(key)
-		return apierrors.NewNotFound(v1alpha1.Resource("unikernels"), key.Name)
-	}
-	return b.Client.Get(ctx, key, o, options...)
-}
-
-// TestDeploymentsAreSeen by who asks next: the call waits until the cache has it.
-func TestDeploymentsAreSeen(t *testing.T) {
-	cache := &behind{}
-	w := newWorld(t, func(o *services.Options) { cache.Client, o.Client = o.Client, cache })
-	cache.change = func(key client.ObjectKey) {
-		uk := &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
-		if err := w.Patch(t.Context(), uk, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"news":"yes"}}}`))); err != nil {
-			t.Error(err)
-		}
-	}
-	w.deploy("web", w.catalogued())
-	if cache.looks < 2 {
-		t.Errorf("it did not look again after %d", cache.looks)
-	}
-	if names := w.listed(); !slices.Equal(names, []string{"web"}) {
-		t.Errorf("%q", names)
 	}
 }
