@@ -152,10 +152,10 @@ func (s *Site) NewHost() *albatrosstest.Host {
 	return host
 }
 
-// Image gives an image that the simulated host runs.
-func (s *Site) Image(size int) []byte {
+// Image gives an image with some devices that the simulated host runs.
+func (s *Site) Image(size int, devices ...solo5.Device) []byte {
 	s.Helper()
-	content, err := albatrosstest.StandIn("test_tick", solo5.Image{Target: solo5.HVT, ABIVersion: 2}, size)
+	content, err := albatrosstest.StandIn("test_tick", solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: devices}, size)
 	if err != nil {
 		s.Fatal(err)
 	}
