@@ -80,6 +80,7 @@ func TestShopDeploys(t *testing.T) {
 	g.addUser("42")
 	g.addNode("rack1")
 	g.addImage("paper", "registry.example.org/minecraft:1", v1alpha1.ImageVariable{Name: "EULA", Default: "true"}, v1alpha1.ImageVariable{Name: "VERSION", Required: true})
+	g.images[0].Spec.NetworkInterfaces = []v1alpha1.ImageInterface{{Name: "service"}, {Name: "eth1", Bridge: "management"}}
 	g.addImage("spigot", "registry.example.org/minecraft:1")
 	var images []struct {
 		ID, Name, Image string
@@ -107,7 +108,8 @@ func TestShopDeploys(t *testing.T) {
 		}
 		d := g.deployed[len(g.deployed)-1]
 		if d.Namespace != "42" || d.Instance != "rack1" || d.CPUs != 1 || d.Spec.MemoryMiB() != 512 || d.Spec.Image.Catalog.Name != "paper" ||
-			!slices.Equal(d.Spec.Arguments, []string{"--eula=true", "--version=1.21"}) || d.Annotations[v1alpha1.AnnotationPanelPrimary] != "25565" {
+			!slices.Equal(d.Spec.Arguments, []string{"--eula=true", "--version=1.21"}) || d.Annotations[v1alpha1.AnnotationPanelPrimary] != "25565" ||
+			!slices.Equal(d.Spec.NetworkInterfaces, []v1alpha1.NetworkInterface{{Name: "service"}, {Name: "eth1", Bridge: "management"}}) {
 			t.Errorf("%s: %+v", name, d)
 		}
 		shown := g.do("POST /api/getInstance", object{"id": h.value(t, "volumeId")})

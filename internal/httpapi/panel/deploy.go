@@ -146,6 +146,9 @@ func (c *call) deployment(entry *v1alpha1.UnikernelImage) (d services.Deployment
 	d.Spec.Memory = new(v1alpha1.FromMiB(memory))
 	d.Spec.Image = &v1alpha1.ImageSource{Catalog: &v1alpha1.CatalogReference{Name: entry.Name}}
 	d.Spec.Arguments = args
+	for _, device := range entry.Spec.NetworkInterfaces {
+		d.Spec.NetworkInterfaces = append(d.Spec.NetworkInterfaces, v1alpha1.NetworkInterface{Name: device.Name, Bridge: device.Bridge})
+	}
 	if len(values) > 0 {
 		encoded, _ := json.Marshal(values) // a map of texts can be encoded
 		d.Annotations[v1alpha1.AnnotationPanelVariables] = string(encoded)

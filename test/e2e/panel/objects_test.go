@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mollymawk.dev/operator/albatross/albatrosstest"
+	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
 )
 
@@ -29,9 +30,9 @@ type images struct {
 	mu          sync.RWMutex
 }
 
-func (p *panel) serveImages() *images {
+func (p *panel) serveImages(devices ...solo5.Device) *images {
 	p.Helper()
-	content := p.Image(130 << 10)
+	content := p.Image(130<<10, devices...)
 	sum := sha256.Sum256(content)
 	i := &images{digest: hex.EncodeToString(sum[:])}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -221,6 +222,7 @@ func (p *panel) objects() {
 	p.check("kubectl changes it", func(p *panel) { p.changedByKubectl(h) })
 	p.check("suspend destroys on the host and keeps the object, unsuspend brings it back", func(p *panel) { p.suspended(h) })
 	p.check("kubectl deletes it", func(p *panel) { p.deletedByKubectl(h) })
+	p.check("one with a network device is on the bridge that the catalogue says", func(p *panel) { p.connected(h) })
 	p.check("a refused one is FAILED, and kubectl describe says why", func(p *panel) { p.failed(images) })
 	p.check("one that is beyond the policy is FAILED, and kubectl describe says why", (*panel).beyondPolicy)
 	p.check("what kubectl made is seen, suspended and deleted here, and its volume stays", func(p *panel) { p.madeByKubectl(h, images) })
@@ -397,6 +399,21 @@ func (p *panel) deletedByKubectl(h host) {
 var warning = regexp.MustCompile(`Warning\s+` + v1alpha1.ReasonDigestMismatch + `\s`)
 
 // failed deploys an image whose content is not what the catalogue says.
+func (p *panel) connected(h host) {
+	images := p.serveImages(solo5.Device{Name: "eth0", Type: solo5.Network})
+	p.catalog("online", images.url, images.digest, "  networkInterfaces: [{name: eth0, bridge: service}]\n")
+	p.want("deploy", p.post("/api/instances/deploy", `{"image":"online","memory":32,"cpu":1,"ports":"80","nodeId":"<second>","name":"online","user":"owner-1","primary":80}`), 201,
+		strings.Replace(initiated, "web=", "online=", 1))
+	p.becomes("<online>", "READY")
+	uk := p.unikernel("<online>")
+	info, runs := h.Unikernel(uk.Status.HostName)
+	if !runs || len(info.Bridges) != 1 || info.Bridges[0].Device != "eth0" || info.Bridges[0].HostDevice != "service" {
+		p.Errorf("the host has %v %+v", runs, info.Bridges)
+	}
+	p.want("it can be deleted", p.delete("/api/instance/delete", `{"id":"<online>"}`), by(p, 201, 200), `{"message":"The instance has been successfully deleted."}`)
+	p.gone(uk)
+}
+
 func (p *panel) failed(images *images) {
 	p.catalog("broken", images.url, strings.Repeat("0", 64))
 	p.want("deploy", p.post("/api/instances/deploy", `{"image":"broken","imagename":"broken","memory":32,"cpu":1,"ports":"1:1","nodeId":"<second>","name":"broken","user":"owner-1","primary":1}`), 201,

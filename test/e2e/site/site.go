@@ -7,11 +7,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"mollymawk.dev/operator/albatross/albatrosstest"
 	"mollymawk.dev/operator/albatross/solo5"
@@ -39,12 +42,14 @@ type Site struct {
 	// Address is where the HTTP API really is, and Certificate the file with its certificate.
 	Address, Certificate string
 	options              Options
+	client               func() (client.Client, error)
 }
 
 // New starts the program. It ends with the test.
 func New(t testing.TB, o Options) *Site {
 	t.Helper()
 	s := &Site{TB: t, Folder: filepath.Join(t.TempDir(), "data"), Work: t.TempDir(), options: o}
+	s.client = sync.OnceValues(s.newClient)
 	certificates, password := t.TempDir(), filepath.Join(t.TempDir(), "password")
 	s.Certificate = filepath.Join(certificates, "tls.crt")
 	s.Write(password, []byte(o.Password+"\n"))
@@ -126,19 +131,25 @@ func (s *Site) Kubeconfig() string { return filepath.Join(s.Folder, "kubeconfig"
 // Client gives access to the objects behind the API.
 func (s *Site) Client() client.Client {
 	s.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
-	if err != nil {
-		s.Fatal(err)
-	}
-	scheme, err := operator.Scheme()
-	if err != nil {
-		s.Fatal(err)
-	}
-	c, err := client.New(config, client.Options{Scheme: scheme})
+	c, err := s.client()
 	if err != nil {
 		s.Fatal(err)
 	}
 	return c
+}
+
+// newClient reads the file with the access of the control plane's administrator.
+func (s *Site) newClient() (client.Client, error) {
+	ctrllog.SetLogger(logr.Discard()) // The library says at length when it has none.
+	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := operator.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(config, client.Options{Scheme: scheme})
 }
 
 // NewHost starts a simulated host, which ends with the test.
@@ -152,10 +163,10 @@ func (s *Site) NewHost() *albatrosstest.Host {
 	return host
 }
 
-// Image gives an image that the simulated host runs.
-func (s *Site) Image(size int) []byte {
+// Image gives an image with some devices that the simulated host runs.
+func (s *Site) Image(size int, devices ...solo5.Device) []byte {
 	s.Helper()
-	content, err := albatrosstest.StandIn("test_tick", solo5.Image{Target: solo5.HVT, ABIVersion: 2}, size)
+	content, err := albatrosstest.StandIn("test_tick", solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: devices}, size)
 	if err != nil {
 		s.Fatal(err)
 	}
