@@ -611,7 +611,7 @@ func (m *matrix) namesakes() {
 	first := m.newUser("carol")
 	things := map[kind]string{unikernel: m.newThing(unikernel, first), volume: m.newThing(volume, first)}
 	m.must(apitest.Ask{Path: "/api/admin/user/account/delete", Bearer: m.root.bearer, JSON: map[string]any{"uuid": first.uid}})
-	m.refused2(first)
+	m.untilUnknown(first)
 	second := newPerson(first.email)
 	m.register(second)
 	if second.uid == first.uid {
@@ -649,8 +649,8 @@ func (m *matrix) namesakes() {
 	m.cannot(second, first.name)
 }
 
-// refused2 demands that the credentials of a deleted user are known not to count.
-func (m *matrix) refused2(p *person) {
+// untilUnknown demands that the credentials of a deleted user are known not to count.
+func (m *matrix) untilUnknown(p *person) {
 	m.Helper()
 	m.wait("the account is gone", func() (bool, string) {
 		reply := m.send(apitest.Ask{Path: "/api/account", Bearer: p.bearer})
