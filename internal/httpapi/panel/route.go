@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	"mollymawk.dev/operator/internal/accounts"
 	"mollymawk.dev/operator/internal/httpapi"
 )
@@ -190,7 +188,7 @@ func (c *call) failed(err error) reply {
 		return reply{status: http.StatusServiceUnavailable, body: failure{Error: "The server is starting"}, retryAfter: time.Second}
 	}
 	c.logged(err)
-	details := kindOf(err) + " (request " + httpapi.OriginOf(c.ctx()).Request + ")"
+	details := httpapi.KindOf(err) + " (request " + httpapi.OriginOf(c.ctx()).Request + ")"
 	return reply{status: http.StatusInternalServerError, body: failure{c.route.failure, details}}
 }
 
@@ -199,21 +197,6 @@ func (c *call) broken(what any) reply {
 	request := httpapi.OriginOf(c.ctx()).Request
 	c.options().Log.Error(nil, "A call broke", "request", request, "path", c.r.URL.Path, "panic", what, "stack", string(debug.Stack()))
 	return reply{status: http.StatusInternalServerError, body: failure{c.route.failure, "an internal error (request " + request + ")"}}
-}
-
-// kindOf says what sort of failure it was, without anything that only the log
-// should have.
-func kindOf(err error) string {
-	reason := apierrors.ReasonForError(err)
-	switch {
-	case reason != "":
-		return "the object store: " + string(reason)
-	case errors.Is(err, context.Canceled):
-		return "an end of the call"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "a time-out"
-	}
-	return "an internal error"
 }
 
 func (c *call) name() reply {
