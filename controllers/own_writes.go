@@ -22,9 +22,9 @@ const (
 // cache has them. What wakes an object in between finds it as it was before: it
 // would be worked out and written once more, and refused.
 type ownWrites struct {
-	mu     sync.Mutex
-	all    map[types.UID]ownWrite
-	pruned time.Time
+	mu       sync.Mutex
+	all      map[types.UID]ownWrite
+	sweeping sweeping
 }
 
 type ownWrite struct {
@@ -39,7 +39,7 @@ func (w *ownWrites) note(o client.Object, now time.Time) {
 	if w.all == nil {
 		w.all = map[types.UID]ownWrite{}
 	}
-	w.prune(now)
+	w.sweeping.after(ownWriteMemory, w.sweep)
 	w.all[o.GetUID()] = ownWrite{o.GetResourceVersion(), now}
 }
 
@@ -60,14 +60,15 @@ func (w *ownWrites) unseen(o client.Object, now time.Time) bool {
 	return false
 }
 
-// prune drops what is over, now and then: most objects are not looked at again
-// after they were written.
-func (w *ownWrites) prune(now time.Time) {
-	if now.Sub(w.pruned) < ownWriteMemory {
-		return
-	}
-	w.pruned = now
+// sweep drops what is over: most objects are not looked at again after they were
+// written.
+func (w *ownWrites) sweep(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	maps.DeleteFunc(w.all, func(_ types.UID, old ownWrite) bool { return old.over(now) })
+	if len(w.all) > 0 {
+		w.sweeping.after(ownWriteMemory, w.sweep)
+	}
 }
 
 func (w ownWrite) over(now time.Time) bool { return now.Sub(w.at) >= ownWriteMemory }

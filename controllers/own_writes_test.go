@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,19 +47,29 @@ func TestOwnWrites(t *testing.T) {
 	}
 }
 
-// TestOwnWritesAreForgotten has no more remembered than was written lately.
+// TestOwnWritesAreForgotten has no more remembered than was written lately, also
+// when nothing is written or read after that.
 func TestOwnWritesAreForgotten(t *testing.T) {
-	var w ownWrites
-	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	w.note(version("one", "1"), now)
-	w.note(version("two", "2"), now.Add(ownWriteMemory-1))
-	w.note(version("three", "3"), now.Add(ownWriteMemory))
-	if _, ok := w.all["one"]; ok || len(w.all) != 2 {
-		t.Errorf("remembers %v", w.all)
-	}
-	if w.unseen(version("two", "2"), now.Add(ownWriteMemory)); len(w.all) != 1 {
-		t.Errorf("remembers %v after the cache had one", w.all)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var w ownWrites
+		w.note(version("one", "1"), time.Now())
+		time.Sleep(ownWriteMemory / 2)
+		w.note(version("two", "2"), time.Now())
+		w.note(version("three", "3"), time.Now())
+		if w.unseen(version("three", "3"), time.Now()); len(w.all) != 2 {
+			t.Errorf("remembers %v after the cache had one", w.all)
+		}
+		time.Sleep(ownWriteMemory/2 + 1)
+		synctest.Wait()
+		if _, ok := w.all["two"]; !ok || len(w.all) != 1 {
+			t.Errorf("remembers %v after the time of the first", w.all)
+		}
+		time.Sleep(ownWriteMemory)
+		synctest.Wait()
+		if len(w.all) != 0 {
+			t.Errorf("remembers %v after the time of all", w.all)
+		}
+	})
 }
 
 // behind is a cache that has not seen a write. Whatever else is asked of it panics.
