@@ -52,9 +52,11 @@ func TestClaimsAreForgotten(t *testing.T) {
 			time.Sleep(claimMemory + 1)
 			synctest.Wait()
 		}
+		c.mu.Lock()
 		if _, ok := c.all[key]; !ok || len(c.all) != 1 {
 			t.Errorf("remembers %v", c.all)
 		}
+		c.mu.Unlock()
 		c.forget("cleaned")
 		time.Sleep(claimMemory + 1) // the last sweep finds nothing, and is not asked for again
 		synctest.Wait()
