@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -101,18 +102,14 @@ func (r *AlbatrossInstanceReconciler) onSecret(ctx context.Context, o client.Obj
 	return r.list(ctx, nil, client.MatchingFields{bySecret: o.GetName()})
 }
 
-// onNamespace wakes the instances that choose namespaces by their labels.
-func (r *AlbatrossInstanceReconciler) onNamespace(ctx context.Context, _ client.Object) []ctrl.Request {
-	return r.list(ctx, selectsNamespaces)
-}
-
-func selectsNamespaces(instance *v1alpha1.AlbatrossInstance) bool {
-	for _, t := range instance.Spec.Tenants {
-		if t.NamespaceSelector != nil {
-			return true
-		}
-	}
-	return false
+// onNamespace wakes the instances that choose namespaces by their labels, and those
+// that name this one, which may have been declared before it was there.
+func (r *AlbatrossInstanceReconciler) onNamespace(ctx context.Context, o client.Object) []ctrl.Request {
+	return r.list(ctx, func(instance *v1alpha1.AlbatrossInstance) bool {
+		return slices.ContainsFunc(instance.Spec.Tenants, func(t v1alpha1.Tenant) bool {
+			return t.NamespaceSelector != nil || t.Namespace == o.GetName()
+		})
+	})
 }
 
 func (r *AlbatrossInstanceReconciler) list(ctx context.Context, concerned func(*v1alpha1.AlbatrossInstance) bool, options ...client.ListOption) []ctrl.Request {

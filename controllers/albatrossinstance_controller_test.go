@@ -195,6 +195,25 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// TestNamespaceComesLate names a namespace that is made later.
+func TestNamespaceComesLate(t *testing.T) {
+	w := newWorld(t)
+	instance := w.theInstance()
+	w.untilReady(instance)
+	late := w.namespace + "-late"
+	change(w, instance, func(i *v1alpha1.AlbatrossInstance) {
+		tenant := *i.Spec.Tenants[0].DeepCopy()
+		tenant.Namespace = late
+		i.Spec.Tenants = append(i.Spec.Tenants, tenant)
+	})
+	w.untilReady(instance)
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: late}})
+	w.until("admitted", instance, func() bool { return len(instance.Status.Tenants) == 2 })
+	if _, ok := w.host.Policy(late); !ok {
+		t.Error("the host has no policy for it")
+	}
+}
+
 // TestNestedPaths never sends a policy below a parent that has none, or one that
 // is larger than its parent's: either locks tenants out.
 func TestNestedPaths(t *testing.T) {

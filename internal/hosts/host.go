@@ -52,6 +52,10 @@ type Host struct {
 	poke chan struct{}
 	// silence is when the last command went unanswered; nil before the first.
 	silence *atomic.Pointer[time.Time]
+	// commands counts those under way, and commanded says that one ended since the
+	// last look began.
+	commands  atomic.Int64
+	commanded atomic.Bool
 
 	mu    sync.Mutex
 	state State
@@ -139,7 +143,7 @@ func (h *Host) TryAcquire(key string) (release func(), ok bool) {
 // in metrics, how long it took and how it ended.
 func (h *Host) Measure(command string, send func() error) error {
 	began := time.Now()
-	err := send()
+	err := h.count(send)
 	failure := ""
 	if err != nil {
 		failure = Classify(err).String()
@@ -147,6 +151,16 @@ func (h *Host) Measure(command string, send func() error) error {
 	}
 	metrics.Command(h.instance, command, failure, time.Since(began))
 	return err
+}
+
+// count knows of a command while it is under way.
+func (h *Host) count(send func() error) error {
+	h.commands.Add(1)
+	defer func() {
+		h.commanded.Store(true)
+		h.commands.Add(-1)
+	}()
+	return send()
 }
 
 // noteSilence has the host looked at when a command may have been carried out
@@ -188,18 +202,38 @@ func (h *Host) loop(ctx context.Context) {
 			return
 		case <-timer.C:
 		case <-h.poke:
-			// Who asked in a moment's time shares the look. After a pause there is
-			// nothing to wait for.
-			select {
-			case <-ctx.Done():
+			if !h.gather(ctx, last) {
 				return
-			case <-time.After(time.Until(last.Add(h.pool.options.LookSpacing))):
 			}
 		}
 		last = time.Now()
 		h.look(ctx)
 		timer.Reset(h.pause())
 	}
+}
+
+// gather waits until the look that was asked for may begin, so that others share
+// it; it is false when the context ends. After a pause there is nothing to wait
+// for, nor is there anybody after a command while no other is under way: who sends
+// one after another would wait each time.
+func (h *Host) gather(ctx context.Context, last time.Time) bool {
+	spaced := time.NewTimer(time.Until(last.Add(h.pool.options.LookSpacing)))
+	defer spaced.Stop()
+	for !h.alone() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-spaced.C:
+			return true
+		case <-h.poke: // perhaps after a command
+		}
+	}
+	return true
+}
+
+// alone tells whether a command ended since the last look and none is under way.
+func (h *Host) alone() bool {
+	return h.commanded.Load() && h.commands.Load() == 0
 }
 
 // close ends the looks, and the waiting of those who hope for one.
@@ -251,6 +285,7 @@ func (h *Host) begin() (serving uint64) {
 	case <-h.poke: // from those who are served by this look
 	default:
 	}
+	h.commanded.Store(false)
 	return h.wanted
 }
 

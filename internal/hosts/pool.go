@@ -47,7 +47,8 @@ type Options struct {
 	// above the poll interval.
 	RetryDelay time.Duration
 	// LookSpacing is the least time from the beginning of a look to that of one
-	// that is asked for, so that many commands at a time share their looks.
+	// that is asked for, so that many commands at a time share their looks. The
+	// look after a command that was alone does not wait.
 	LookSpacing time.Duration
 	// Statistics takes what hosts measure of unikernels; nil asks for none.
 	Statistics StatisticsSink

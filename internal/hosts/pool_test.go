@@ -432,3 +432,52 @@ func TestLooksAreSpaced(t *testing.T) {
 		t.Errorf("%d looks", looks)
 	}
 }
+
+// TestLoneCommandsAreLookedAfterAtOnce has looks spaced so far apart that only
+// those after commands can come.
+func TestLoneCommandsAreLookedAfterAtOnce(t *testing.T) {
+	r := newRig(t, hosts.Options{LookSpacing: never})
+	h := r.set(target(r.Host))
+	eventually(t, "the first look", func() bool { return h.State().Connected })
+	done := func() error { return nil }
+	for range 5 {
+		before := r.Received("unikernel info", "")
+		if err := h.Measure("test", done); err != nil {
+			t.Fatal(err)
+		}
+		r.look(h)
+		if looks := r.Received("unikernel info", "") - before; looks != 1 {
+			t.Errorf("%d looks after a command", looks)
+		}
+	}
+}
+
+// TestCommandsAtATimeShareALook ends commands one after the other: the looks for
+// all but the last wait for it.
+func TestCommandsAtATimeShareALook(t *testing.T) {
+	const commands = 10
+	r := newRig(t, hosts.Options{LookSpacing: 10 * time.Second})
+	h := r.set(target(r.Host))
+	eventually(t, "the first look", func() bool { return h.State().Connected })
+	before, asked := r.Received("unikernel info", ""), h.Asked()
+	var wait sync.WaitGroup
+	var ends []chan struct{}
+	for range commands {
+		began, end := make(chan struct{}), make(chan struct{})
+		ends = append(ends, end)
+		wait.Go(func() {
+			_ = h.Measure("test", func() error { close(began); <-end; return nil })
+			r.look(h)
+		})
+		<-began
+	}
+	for i, end := range ends {
+		close(end)
+		eventually(t, "a look is asked for", func() bool { return h.Asked() == asked+uint64(i)+1 })
+	}
+	wait.Wait()
+	// The last may ask when the look for the others has just begun.
+	if looks := r.Received("unikernel info", "") - before; looks > 2 {
+		t.Errorf("%d looks for %d commands", looks, commands)
+	}
+}

@@ -179,28 +179,43 @@ type writer struct {
 	cancel context.CancelFunc
 	// file is the one of a folder that is written.
 	file *os.File
+	// parts are written instead when it is S3.
+	parts *parts
 }
 
 // create begins content under a key, where it appears at commit.
 func (b *bucket) create(ctx context.Context, key string) (*writer, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &writer{cancel: cancel}
+	own, drop := context.WithCancel(ctx)
+	w := &writer{cancel: func() { drop(); cancel() }}
 	var err error
-	w.Writer, err = b.NewWriter(ctx, key, &blob.WriterOptions{
+	w.Writer, err = b.NewWriter(own, key, &blob.WriterOptions{
 		ContentType: contentType, BufferSize: partSize, MaxConcurrency: partsAtATime,
 		BeforeWrite: func(as func(any) bool) error {
 			if as(&w.file) {
 				return w.file.Chmod(0o600)
 			}
-			b.boundMemory(as)
+			w.parts = b.partsInto(ctx, as)
 			return nil
 		},
 	})
 	if err != nil {
-		cancel()
+		w.cancel()
 		return nil, err
 	}
+	if w.parts != nil { // the library's own writer has sent nothing, and will not
+		drop()
+		_ = w.Close()
+	}
 	return w, nil
+}
+
+// Write implements io.Writer.
+func (w *writer) Write(content []byte) (int, error) {
+	if w.parts != nil {
+		return w.parts.Write(content)
+	}
+	return w.Writer.Write(content)
 }
 
 // commit has the content appear under its key.
@@ -212,12 +227,19 @@ func (w *writer) commit() error {
 		}
 	}
 	defer w.cancel()
+	if w.parts != nil {
+		return w.parts.commit()
+	}
 	return w.Close()
 }
 
 // abort leaves nothing of the content.
 func (w *writer) abort() {
 	w.cancel()
+	if w.parts != nil {
+		w.parts.abort()
+		return
+	}
 	_ = w.Close() // says that it was cancelled
 }
 

@@ -4,8 +4,6 @@ package images
 import (
 	"net/url"
 
-	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	_ "gocloud.dev/blob/azureblob" // azblob://
 	_ "gocloud.dev/blob/gcsblob"   // gs://
 	_ "gocloud.dev/blob/memblob"   // mem://, for tests
@@ -28,17 +26,4 @@ func forS3(u url.URL) *url.URL {
 		u.RawQuery = q.Encode()
 	}
 	return &u
-}
-
-// boundMemory has an upload to S3 cut into parts from the beginning. What it
-// uploads by, the library gives to change as a whole only; left alone it first
-// gathers 16 MB, and three times that on the way there.
-func (b *bucket) boundMemory(as func(any) bool) {
-	var client *s3.Client
-	var manager *transfermanager.Client
-	if as(&manager) && b.As(&client) {
-		*manager = *transfermanager.New(client, func(o *transfermanager.Options) {
-			o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = partSize, partSize, partsAtATime
-		})
-	}
 }

@@ -47,18 +47,19 @@ type manager struct {
 	once  sync.Once
 }
 
-// startManager starts the operator with its defaults, but without leader election, whose lease would be a write every two seconds.
-func (w *world) startManager() *manager {
+// startManager starts the operator with its defaults and more flags, but without leader election, whose lease would be a write every
+// two seconds.
+func (w *world) startManager(flags ...string) *manager {
 	w.Helper()
 	path, err := built()
 	if err != nil {
 		w.Fatal("build the operator:", err)
 	}
 	m := &manager{TB: w, metrics: freeAddress(w), log: filepath.Join(w.TempDir(), "manager.log"), ended: make(chan struct{})}
-	m.cmd = exec.Command(path,
+	m.cmd = exec.Command(path, append(flags,
 		"--kubeconfig", w.env.Kubeconfig(), "--namespace", w.system, "--image-store", w.imageStore,
 		"--metrics-bind-address", m.metrics, "--health-probe-bind-address", "0", "--pprof-bind-address", os.Getenv(pprofVariable),
-		"--leader-elect=false", "--allow-loopback-sources")
+		"--leader-elect=false", "--allow-loopback-sources")...)
 	log, err := os.Create(m.log)
 	if err != nil {
 		w.Fatal(err)

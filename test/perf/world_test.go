@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	// latency of a simulated host.
+	// latency of a simulated host, unless a world has another.
 	latency = 20 * time.Millisecond
 	// creators is how many objects are created or deleted at a time.
 	creators = 16
@@ -38,6 +38,9 @@ const (
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
+	if body := os.Getenv(ceilingVariable); body != "" {
+		serveCeiling(body)
+	}
 	os.Exit(m.Run())
 }
 
@@ -49,9 +52,11 @@ type world struct {
 	// namespace has the objects, system is the operator's.
 	namespace, system string
 	imageStore        string
-	image             v1alpha1.ImageSource
-	hosts             []*host
-	seen              *watcher
+	// latency is that of the hosts.
+	latency time.Duration
+	image   v1alpha1.ImageSource
+	hosts   []*host
+	seen    *watcher
 }
 
 // host is a simulated one with the name of its AlbatrossInstance.
@@ -63,10 +68,19 @@ type host struct {
 // newWorld has so many hosts, which the operator will look at every poll.
 func newWorld(b *testing.B, hosts int, poll time.Duration) *world {
 	b.Helper()
+	w := newWorldWithoutHosts(b)
+	for i := range hosts {
+		w.addHost(fmt.Sprintf("host%d", i), poll)
+	}
+	return w
+}
+
+func newWorldWithoutHosts(b *testing.B) *world {
+	b.Helper()
 	if os.Getenv(clusterVariable) != "" {
 		b.Fatalf("%s is set: benchmarks need an API server of their own, in which they leave thousands of objects", clusterVariable)
 	}
-	w := &world{figures: newFigures(b), imageStore: b.TempDir(), image: serveImage(b)}
+	w := &world{figures: newFigures(b), imageStore: b.TempDir(), image: serveImage(b), latency: latency}
 	var err error
 	if w.env, err = testenv.Start(); err != nil {
 		b.Fatal(err)
@@ -85,16 +99,13 @@ func newWorld(b *testing.B, hosts int, poll time.Duration) *world {
 	}
 	w.namespace, w.system = testenv.Namespace(b, w), testenv.Namespace(b, w)
 	w.seen = watch(w)
-	for i := range hosts {
-		w.addHost(fmt.Sprintf("host%d", i), poll)
-	}
 	return w
 }
 
 // addHost starts a host and declares it.
 func (w *world) addHost(name string, poll time.Duration) {
 	w.Helper()
-	h := &host{albatrosstest.Start(w, albatrosstest.Options{Latency: latency}), name}
+	h := &host{albatrosstest.Start(w, albatrosstest.Options{Latency: w.latency}), name}
 	w.hosts = append(w.hosts, h)
 	address, text, err := net.SplitHostPort(h.Addr())
 	if err != nil {
@@ -117,7 +128,7 @@ func (w *world) addHost(name string, poll time.Duration) {
 			PollInterval:         &metav1.Duration{Duration: poll},
 			Tenants: []v1alpha1.Tenant{{
 				Namespace: w.namespace,
-				Policy:    &v1alpha1.Policy{Unikernels: 1000, CPUIDs: []v1alpha1.CPUID{0, 1}, Memory: v1alpha1.FromMiB(20_000)},
+				Policy:    &v1alpha1.Policy{Unikernels: 1000, CPUIDs: []v1alpha1.CPUID{0, 1}, Memory: v1alpha1.FromMiB(20_000), Storage: new(v1alpha1.FromMiB(2048))},
 			}},
 		},
 	})

@@ -76,6 +76,8 @@ type Face struct {
 	routes  map[string]map[string]route
 	// spools has a place for each call that may keep data on disk.
 	spools chan struct{}
+	// rendered has lists of unikernels.
+	rendered rendered
 }
 
 // New makes the face.

@@ -2,8 +2,8 @@ package mollymawk
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -47,20 +47,35 @@ func (r reply) send(w http.ResponseWriter) {
 	if r.title == "" {
 		r.title = strconv.Itoa(r.status)
 	}
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(envelope{r.status, r.title, r.status < http.StatusMultipleChoices, r.data}); err != nil {
-		panic(err) // what handlers give can be encoded
+	parts := r.encode()
+	length := 0
+	for _, part := range parts {
+		length += len(part)
 	}
-	body.Truncate(body.Len() - 1) // the line's end
 	if r.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((r.retryAfter+time.Second-1)/time.Second)))
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.Header().Set("Content-Length", strconv.Itoa(length))
 	w.WriteHeader(r.status)
-	_, _ = w.Write(body.Bytes()) // whoever has gone need not be told
+	for _, part := range parts {
+		_, _ = w.Write(part) // whoever has gone need not be told
+	}
+}
+
+// inParts are data that are JSON already, cut anywhere.
+type inParts [][]byte
+
+// encode gives the envelope in parts.
+func (r reply) encode() inParts {
+	e := envelope{r.status, r.title, r.status < http.StatusMultipleChoices, r.data}
+	parts, are := r.data.(inParts)
+	if !are {
+		return inParts{encode(e)}
+	}
+	e.Data = nil
+	before := bytes.TrimSuffix(encode(e), []byte("null}"))
+	return slices.Concat(inParts{before}, parts, inParts{[]byte("}")})
 }
 
 // stamp is a time as the API shows it.

@@ -1,6 +1,7 @@
 package mollymawk
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"slices"
@@ -66,15 +67,24 @@ func (c *call) listUnikernels() reply {
 		return c.failed(texts{}, err)
 	}
 	slices.SortFunc(found, func(a, b services.InstanceUnikernels) int { return compare(b.Instance, a.Instance) })
-	lists := make([][]unikernelView, 0, len(found))
+	lists := make([][]byte, 0, len(found))
 	for _, instance := range found {
-		list := make([]unikernelView, 0, len(instance.Unikernels))
-		for _, u := range instance.Unikernels {
-			list = append(list, showUnikernel(u))
-		}
-		lists = append(lists, list)
+		lists = append(lists, c.face.rendered.list(c.id.Namespace, instance))
 	}
-	return ok(listing{lists, showErrors(failed)}).titled("Unikernel Information")
+	return ok(listingOf(lists, showErrors(failed))).titled("Unikernel Information")
+}
+
+// listingOf is a listing of lists that are JSON already.
+func listingOf(lists [][]byte, failed []instanceError) inParts {
+	before, after, _ := bytes.Cut(encode(listing{[]any{}, failed}), []byte("]"))
+	parts := inParts{before}
+	for i, list := range lists {
+		if i > 0 {
+			parts = append(parts, []byte(","))
+		}
+		parts = append(parts, list)
+	}
+	return append(parts, []byte("]"), after)
 }
 
 func showErrors(failed []services.InstanceError) []instanceError {
