@@ -124,8 +124,11 @@ test-standalone: ## Run the tests of the module standalone.
 .PHONY: test-e2e
 test-e2e: bin/standalone ## Run the demonstration as a user would, also on a real host when ALBATROSS_ADDR and the others are set.
 	@echo; echo '==> End to end: the demonstration'
-	@MOLLYMAWK_STANDALONE_BIN=$(CURDIR)/bin/standalone go test -count=1 -timeout 15m ./test/e2e/...
-	@go test -count=1 -v -run '^(TestDocumented|TestRecorded)$$' ./internal/httpapi/mollymawk | grep -E '^(documented|recordings|FAIL)'
+	@MOLLYMAWK_STANDALONE_BIN=$(CURDIR)/bin/standalone go test -count=1 -timeout 15m $$(go list ./test/e2e/... | grep -v /panel$$)
+	@echo; echo '==> End to end: the Panel API, against its facts, its clients and its document'
+	@cd test/e2e/panel && MOLLYMAWK_STANDALONE_BIN=$(CURDIR)/bin/standalone go test -count=1 -timeout 15m
+	@MOLLYMAWK_TEST_STANDALONE=$(CURDIR)/bin/standalone go test -count=1 -v -run '^(TestDocumented|TestRecorded)$$' ./internal/httpapi/mollymawk ./test/httpapi | \
+		grep -E '^(documented|recordings|FAIL)'
 
 .PHONY: contract
 contract: ## Run the client's contract and the recorded behaviour, on a real host when ALBATROSS_ADDR and the others are set.

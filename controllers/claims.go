@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -20,8 +21,9 @@ const claimMemory = time.Minute
 // also when it got one in between. Such an object is gone at once, and what was
 // made for it would stay on its host.
 type claims struct {
-	mu  sync.Mutex
-	all map[client.ObjectKey]claim
+	mu       sync.Mutex
+	all      map[client.ObjectKey]claim
+	sweeping sweeping
 }
 
 type claim struct {
@@ -38,11 +40,7 @@ func (c *claims) add(o client.Object, now time.Time) {
 	if c.all == nil {
 		c.all = map[client.ObjectKey]claim{}
 	}
-	for key, old := range c.all {
-		if old.over(now) {
-			delete(c.all, key)
-		}
-	}
+	c.sweeping.after(claimMemory, c.sweep)
 	c.all[client.ObjectKeyFromObject(o)] = claim{object: o.DeepCopyObject().(client.Object), at: now}
 }
 
@@ -71,6 +69,16 @@ func (c *claims) vanished(key client.ObjectKey, present types.UID, now time.Time
 	old.vanished = true
 	c.all[key] = old
 	return old.object.DeepCopyObject().(client.Object), true
+}
+
+// sweep drops what is over.
+func (c *claims) sweep(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.all, func(_ client.ObjectKey, old claim) bool { return old.over(now) })
+	if len(c.all) > 0 {
+		c.sweeping.after(claimMemory, c.sweep)
+	}
 }
 
 func (c claim) over(now time.Time) bool { return !c.vanished && now.Sub(c.at) > claimMemory }

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,13 +36,29 @@ func TestClaims(t *testing.T) {
 	wantVanished("gone, and another has its name", "two", now.Add(time.Hour), true)
 	c.forget(uk.UID)
 	wantVanished("cleaned up", "", now, false)
+}
 
-	// What is over does not add up.
-	c.add(uk, now)
-	other := uk.DeepCopy()
-	other.Name, other.UID = "other", "three"
-	c.add(other, now.Add(claimMemory+1))
-	if len(c.all) != 1 {
-		t.Errorf("remembers %d", len(c.all))
-	}
+// TestClaimsAreForgotten has what is over not add up, but keeps what is being
+// cleaned up.
+func TestClaimsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c claims
+		for _, name := range []string{"over", "cleaned"} {
+			c.add(&v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(name)}}, time.Now())
+		}
+		key := client.ObjectKey{Namespace: "ns", Name: "cleaned"}
+		c.vanished(key, "", time.Now())
+		for range 3 {
+			time.Sleep(claimMemory + 1)
+			synctest.Wait()
+		}
+		c.mu.Lock()
+		if _, ok := c.all[key]; !ok || len(c.all) != 1 {
+			t.Errorf("remembers %v", c.all)
+		}
+		c.mu.Unlock()
+		c.forget("cleaned")
+		time.Sleep(claimMemory + 1) // the last sweep finds nothing, and is not asked for again
+		synctest.Wait()
+	})
 }

@@ -52,6 +52,8 @@ type placement struct {
 	hosts HostPool
 	// claims are the objects that got our finalizer lately.
 	claims *claims
+	// writes are the versions that our writes gave to objects lately.
+	writes *ownWrites
 	// object is changed as the reconcile goes; read is how it was read.
 	object, read withConditions
 	// kind and resource are its names in keys and for kubectl.
@@ -141,6 +143,7 @@ func reconcileScope(ctx context.Context, s scope, recorder events.EventRecorder,
 		if err := status.Save(ctx, p.client, p.live, p.read, p.object); err != nil {
 			return outcome.AfterWriting(err).Result()
 		}
+		p.writes.note(p.object, time.Now())
 		announce(recorder, p.object, p.read.GetConditions(), p.object.GetConditions(), v1alpha1.ConditionReady)
 	}
 	p.tell(recorder, changes)
@@ -174,6 +177,7 @@ func (p *placement) own(ctx context.Context) error {
 		return err
 	}
 	p.claims.add(p.object, time.Now())
+	p.writes.note(p.object, time.Now())
 	return nil
 }
 
@@ -184,6 +188,7 @@ func (p *placement) letGo(ctx context.Context) outcome.Outcome {
 		if err := patchFinalizer(ctx, p.client, p.live, p.object, p.read, controllerutil.RemoveFinalizer); err != nil {
 			return outcome.AfterWriting(err)
 		}
+		p.writes.note(p.object, time.Now())
 	}
 	p.claims.forget(p.object.GetUID())
 	return outcome.Done()

@@ -2,12 +2,6 @@ package controllers_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +31,7 @@ import (
 	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/status/statusrules"
 	"mollymawk.dev/operator/internal/testenv"
+	"mollymawk.dev/operator/internal/testenv/website"
 )
 
 // limit is how long something may take that normally takes milliseconds.
@@ -58,7 +53,7 @@ type world struct {
 	system string
 	// instance is the name of the AlbatrossInstance for host.
 	instance string
-	web      *website
+	web      *website.Site
 	// byHand has nobody make namespaces for users.
 	byHand bool
 	// stop ends the operator and start begins it anew.
@@ -122,7 +117,7 @@ func newSilentWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, WithWatch: c, instance: "host-" + rand.String(6), web: newWebsite(t)}
+	w := &world{T: t, WithWatch: c, instance: "host-" + rand.String(6), web: website.New(t)}
 	w.namespace, w.system = testenv.Namespace(t, c), testenv.Namespace(t, c)
 	w.host = albatrosstest.Start(t, albatrosstest.Options{})
 	w.checkRules()
@@ -359,7 +354,7 @@ func (w *world) newSecret(name string, host *albatrosstest.Host) *corev1.Secret 
 }
 
 func (w *world) newInstance(name string, host *albatrosstest.Host) *v1alpha1.AlbatrossInstance {
-	address, port := splitAddr(w.T, host.Addr())
+	address, port := host.HostPort()
 	return &v1alpha1.AlbatrossInstance{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.AlbatrossInstanceSpec{
@@ -383,67 +378,12 @@ func (w *world) newUnikernel(name string) *v1alpha1.Unikernel {
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace},
 		Spec: v1alpha1.UnikernelSpec{
 			InstanceRef: v1alpha1.InstanceReference{Name: w.instance},
-			Image:       w.web.image(w.T, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "first"),
+			Image:       w.web.Image(w.T, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "first"),
 		},
 	}
 }
 
 // hostName is the unikernel's full name on the host.
 func (w *world) hostName(uk *v1alpha1.Unikernel) string { return w.namespace + ":" + uk.Name }
-
-// website serves images by their digest.
-type website struct {
-	*httptest.Server
-	mu    sync.Mutex
-	files map[string][]byte
-}
-
-func newWebsite(t *testing.T) *website {
-	site := &website{files: map[string][]byte{}}
-	site.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		site.mu.Lock()
-		content, ok := site.files[path.Base(r.URL.Path)]
-		site.mu.Unlock()
-		if !ok {
-			http.NotFound(rw, r)
-			return
-		}
-		_, _ = rw.Write(content)
-	}))
-	t.Cleanup(site.Close)
-	return site
-}
-
-// image puts an image with the devices on the site; variant makes its digest another.
-func (s *website) image(t *testing.T, image solo5.Image, variant string) *v1alpha1.ImageSource {
-	t.Helper()
-	content, err := solo5.Build(image, []byte(variant))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.publish(content)
-}
-
-func (s *website) publish(content []byte) *v1alpha1.ImageSource {
-	sum := sha256.Sum256(content)
-	digest := hex.EncodeToString(sum[:])
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.files[digest] = content
-	return &v1alpha1.ImageSource{ContentSource: v1alpha1.ContentSource{URL: s.URL + "/" + digest, SHA256: v1alpha1.SHA256(digest)}}
-}
-
-func splitAddr(t *testing.T, addr string) (host string, port int32) {
-	t.Helper()
-	host, text, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return host, int32(n)
-}
 
 func statusProblems(o client.Object) []string { return statusrules.Check(o) }

@@ -72,6 +72,7 @@ type UnikernelReconciler struct {
 
 	changes changeClock
 	claims  claims
+	writes  ownWrites
 	updates updateClock
 }
 
@@ -96,6 +97,9 @@ func (r *UnikernelReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if apierrors.IsNotFound(err) {
 		r.Probes.Remove(keyOf(unikernelKind, &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: request.Namespace, Name: request.Name}}))
 		return ctrl.Result{}, nil
+	}
+	if r.writes.unseen(&uk, time.Now()) {
+		return outcome.Wait(ownWritePause).Result()
 	}
 	s := newUnikernelScope(r, &uk)
 	return reconcileScope(ctx, s, r.Recorder, &r.changes)
@@ -129,7 +133,7 @@ func newUnikernelScope(r *UnikernelReconciler, uk *v1alpha1.Unikernel) *unikerne
 	before := uk.DeepCopy()
 	return &unikernelScope{
 		UnikernelReconciler: r, uk: uk, before: before, inForce: declaredInForce(uk),
-		placement: placement{namespaces: namespaces{r.Client, r.WatchNamespaces}, client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
+		placement: placement{namespaces: namespaces{r.Client, r.WatchNamespaces}, client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, writes: &r.writes, object: uk, read: before, kind: unikernelKind, resource: "unikernel"},
 	}
 }
 

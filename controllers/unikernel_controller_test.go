@@ -67,7 +67,7 @@ func TestUnikernelChanges(t *testing.T) {
 		check         func(albatross.Info) bool
 	}{
 		{"image", "unikernel force create", func(uk *v1alpha1.Unikernel) {
-			uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "second")
+			uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "second")
 		}, func(i albatross.Info) bool { return fmt.Sprintf("%x", i.Digest) == string(uk.Spec.Image.SHA256) }},
 		{"arguments", "unikernel restart", func(uk *v1alpha1.Unikernel) { uk.Spec.Arguments = []string{"-v"} },
 			func(i albatross.Info) bool { return slices.Equal(i.Argv, []string{"-v"}) }},
@@ -196,7 +196,7 @@ func TestUnikernelCannotRun(t *testing.T) {
 			func(uk *v1alpha1.Unikernel) { uk.Spec.InstanceRef.Name = "nowhere" },
 			func(uk *v1alpha1.Unikernel) { uk.Spec.InstanceRef.Name = w.instance }},
 		{"no-device", v1alpha1.ReasonImageInvalid, `needs a device "service" that spec.networkInterfaces lacks`,
-			func(uk *v1alpha1.Unikernel) { uk.Spec.Image = w.web.image(t, net("service"), "") },
+			func(uk *v1alpha1.Unikernel) { uk.Spec.Image = w.web.Image(t, net("service"), "") },
 			func(uk *v1alpha1.Unikernel) {
 				uk.Spec.NetworkInterfaces = []v1alpha1.NetworkInterface{{Name: "service"}}
 			}},
@@ -206,30 +206,32 @@ func TestUnikernelCannotRun(t *testing.T) {
 			},
 			func(uk *v1alpha1.Unikernel) { uk.Spec.NetworkInterfaces = nil }},
 		{"no-elf", v1alpha1.ReasonImageInvalid, "ELF",
-			func(uk *v1alpha1.Unikernel) { uk.Spec.Image = w.web.publish([]byte("#!/bin/sh")) },
 			func(uk *v1alpha1.Unikernel) {
-				uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")
+				uk.Spec.Image = &v1alpha1.ImageSource{ContentSource: w.web.Publish([]byte("#!/bin/sh"))}
+			},
+			func(uk *v1alpha1.Unikernel) {
+				uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")
 			}},
 		{"wrong-target", v1alpha1.ReasonImageInvalid, "hvt and spt only",
 			func(uk *v1alpha1.Unikernel) {
-				uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.Xen, ABIVersion: 2}, "")
+				uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.Xen, ABIVersion: 2}, "")
 			},
 			func(uk *v1alpha1.Unikernel) {
-				uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.SPT, ABIVersion: 2}, "")
+				uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.SPT, ABIVersion: 2}, "")
 			}},
 		{"wrong-digest", v1alpha1.ReasonDigestMismatch, "the content has SHA-256",
 			func(uk *v1alpha1.Unikernel) { uk.Spec.Image.SHA256 = v1alpha1.SHA256(strings.Repeat("0", 64)) },
 			func(uk *v1alpha1.Unikernel) {
-				uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")
+				uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")
 			}},
 		{"no-image", v1alpha1.ReasonImageNotFound, "404",
 			func(uk *v1alpha1.Unikernel) {
 				// Not one that is at hand already, whatever its address.
-				uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "never fetched")
+				uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "never fetched")
 				uk.Spec.Image.URL += "0"
 			},
 			func(uk *v1alpha1.Unikernel) {
-				uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")
+				uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")
 			}},
 		{"too-much-memory", v1alpha1.ReasonPolicyExceeded, "maximum allowed memory",
 			func(uk *v1alpha1.Unikernel) { uk.Spec.Memory = new(v1alpha1.FromMiB(1024)) },
@@ -244,7 +246,7 @@ func TestUnikernelCannotRun(t *testing.T) {
 				}}}
 			},
 			func(uk *v1alpha1.Unikernel) {
-				uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")
+				uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, "")
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -280,7 +282,7 @@ func TestLateRefusals(t *testing.T) {
 			uk.Spec.NetworkInterfaces = []v1alpha1.NetworkInterface{{Name: "service"}}
 		},
 		"image": func(uk *v1alpha1.Unikernel) {
-			uk.Spec.Image = w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "disk", Type: solo5.Block}}}, "")
+			uk.Spec.Image = w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "disk", Type: solo5.Block}}}, "")
 		},
 	} {
 		spec := uk.Spec.DeepCopy()

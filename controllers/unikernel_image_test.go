@@ -180,7 +180,7 @@ func TestCatalog(t *testing.T) {
 	entry := &v1alpha1.UnikernelImage{
 		ObjectMeta: metav1.ObjectMeta{Name: "hello-" + utilrand.String(6)},
 		Spec: v1alpha1.UnikernelImageSpec{
-			Image: v1alpha1.CatalogSource{ContentSource: w.web.publish(binary(t, "first")).ContentSource}, Arguments: []string{"--from=catalogue"},
+			Image: v1alpha1.CatalogSource{ContentSource: w.web.Publish(binary(t, "first"))}, Arguments: []string{"--from=catalogue"},
 		},
 	}
 	uk := w.newUnikernel("hello")
@@ -201,7 +201,7 @@ func TestCatalog(t *testing.T) {
 	}
 
 	change(w, entry, func(e *v1alpha1.UnikernelImage) {
-		e.Spec.Image.ContentSource = w.web.publish(binary(t, "second")).ContentSource
+		e.Spec.Image.ContentSource = w.web.Publish(binary(t, "second"))
 		e.Spec.Arguments = []string{"--from=changed"}
 	})
 	w.until("told of the change", uk, func() bool {
@@ -329,7 +329,7 @@ func TestCompressedUpload(t *testing.T) {
 	instance := w.theInstance()
 	change(w, instance, func(i *v1alpha1.AlbatrossInstance) { i.Spec.CompressImages = true })
 	uk := w.newUnikernel("hello")
-	uk.Spec.Image = w.web.publish(binary(t, strings.Repeat("compressible ", 100_000)))
+	uk.Spec.Image = &v1alpha1.ImageSource{ContentSource: w.web.Publish(binary(t, strings.Repeat("compressible ", 100_000)))}
 	w.create(uk)
 	w.untilRuns(uk, string(uk.Spec.Image.SHA256))
 }

@@ -54,7 +54,7 @@ func (w *world) probed(p *patient) *v1alpha1.Unikernel {
 
 func (w *world) otherImage(uk *v1alpha1.Unikernel, variant string) {
 	w.Helper()
-	image := w.web.publish(binary(w.T, variant))
+	image := &v1alpha1.ImageSource{ContentSource: w.web.Publish(binary(w.T, variant))}
 	change(w, uk, func(uk *v1alpha1.Unikernel) {
 		uk.Spec.Image = image
 		uk.Spec.Arguments = []string{"--variant=" + variant}

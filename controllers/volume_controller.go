@@ -44,6 +44,7 @@ type VolumeReconciler struct {
 
 	changes changeClock
 	claims  claims
+	writes  ownWrites
 }
 
 // +kubebuilder:rbac:groups=mollymawk.dev,resources=volumes,verbs=get;list;watch;patch
@@ -106,6 +107,9 @@ func (r *VolumeReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	if apierrors.IsNotFound(err) {
 		return ctrl.Result{}, nil
 	}
+	if r.writes.unseen(&volume, time.Now()) {
+		return outcome.Wait(ownWritePause).Result()
+	}
 	s := newVolumeScope(r, &volume)
 	return reconcileScope(ctx, s, r.Recorder, &r.changes)
 }
@@ -129,7 +133,7 @@ func newVolumeScope(r *VolumeReconciler, volume *v1alpha1.Volume) *volumeScope {
 	before := volume.DeepCopy()
 	return &volumeScope{
 		VolumeReconciler: r, volume: volume, before: before,
-		placement: placement{namespaces: namespaces{r.Client, r.WatchNamespaces}, client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, object: volume, read: before, kind: volumeKind, resource: "volume"},
+		placement: placement{namespaces: namespaces{r.Client, r.WatchNamespaces}, client: r.Client, live: r.Live, hosts: r.Hosts, claims: &r.claims, writes: &r.writes, object: volume, read: before, kind: volumeKind, resource: "volume"},
 	}
 }
 

@@ -25,8 +25,8 @@ func (w *world) newVolume(name string, mib int64) *v1alpha1.Volume {
 }
 
 // source publishes content for a volume.
-func (s *website) source(content []byte) *v1alpha1.VolumeSource {
-	return &v1alpha1.VolumeSource{ContentSource: s.publish(content).ContentSource}
+func (w *world) source(content []byte) *v1alpha1.VolumeSource {
+	return &v1alpha1.VolumeSource{ContentSource: w.web.Publish(content)}
 }
 
 func (w *world) block(v *v1alpha1.Volume) (albatross.Block, bool) {
@@ -50,7 +50,7 @@ func (w *world) holds(v *v1alpha1.Volume, want []byte) {
 // newDisk is a unikernel that needs a block device.
 func (w *world) newDisk(name string, v *v1alpha1.Volume) *v1alpha1.Unikernel {
 	uk := w.newUnikernel(name)
-	uk.Spec.Image = w.web.image(w.T, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "storage", Type: solo5.Block}}}, name)
+	uk.Spec.Image = w.web.Image(w.T, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "storage", Type: solo5.Block}}}, name)
 	uk.Spec.BlockDevices = []v1alpha1.BlockDevice{{Name: "storage", VolumeRef: &v1alpha1.VolumeReference{Name: v.Name}}}
 	return uk
 }
@@ -59,7 +59,7 @@ func TestVolumeLife(t *testing.T) {
 	w := newWorld(t)
 	empty, filled := w.newVolume("empty", 4), w.newVolume("filled", 4)
 	content := bytes.Repeat([]byte("data"), 100_000)
-	filled.Spec.Source = w.web.source(content)
+	filled.Spec.Source = w.source(content)
 	for _, v := range []*v1alpha1.Volume{empty, filled} {
 		w.create(v)
 		w.untilReady(v)
@@ -121,7 +121,7 @@ func TestVolumeThatIsThere(t *testing.T) {
 	w := newWorld(t)
 	first := w.newVolume("kept", 4)
 	content := []byte("precious")
-	first.Spec.Source = w.web.source(content)
+	first.Spec.Source = w.source(content)
 	first.Spec.DeletionPolicy = v1alpha1.DeletionPolicyOrphan
 	w.create(first)
 	w.untilReady(first)
@@ -136,7 +136,7 @@ func TestVolumeThatIsThere(t *testing.T) {
 	w.untilGone(larger)
 
 	second := w.newVolume("kept", 4)
-	second.Spec.Source = w.web.source([]byte("would destroy"))
+	second.Spec.Source = w.source([]byte("would destroy"))
 	w.create(second)
 	w.untilReady(second)
 	w.until("owned", second, func() bool { return len(second.Finalizers) == 1 })
@@ -151,13 +151,13 @@ func TestVolumeThatIsThere(t *testing.T) {
 func TestVolumeSources(t *testing.T) {
 	w := newWorld(t)
 	large := w.newVolume("large", 1)
-	large.Spec.Source = w.web.source(make([]byte, 1<<20+1))
+	large.Spec.Source = w.source(make([]byte, 1<<20+1))
 	w.create(large)
 	w.until("refused", large, func() bool {
 		return reason(large, v1alpha1.ConditionStalled, metav1.ConditionTrue) == v1alpha1.ReasonContentTooLarge
 	})
 	missing := w.newVolume("missing", 1)
-	missing.Spec.Source = w.web.source([]byte("x"))
+	missing.Spec.Source = w.source([]byte("x"))
 	missing.Spec.Source.URL = w.web.URL + "/nothing"
 	missing.Spec.Source.SHA256 = v1alpha1.SHA256(strings.Repeat("1", 64))
 	w.create(missing)
@@ -194,7 +194,7 @@ func TestVolumeAfterACrash(t *testing.T) {
 	}{{"zeros", nil, true}, {"data", content, false}} {
 		orphan := w.newVolume(tt.name, 2)
 		if tt.before != nil {
-			orphan.Spec.Source = w.web.source(tt.before)
+			orphan.Spec.Source = w.source(tt.before)
 		}
 		orphan.Spec.DeletionPolicy = v1alpha1.DeletionPolicyOrphan
 		w.create(orphan)
@@ -204,7 +204,7 @@ func TestVolumeAfterACrash(t *testing.T) {
 
 		crashed := w.newVolume(tt.name, 2)
 		crashed.Finalizers = []string{v1alpha1.Finalizer}
-		crashed.Spec.Source = w.web.source([]byte("new"))
+		crashed.Spec.Source = w.source([]byte("new"))
 		w.create(crashed)
 		if tt.ready {
 			w.untilReady(crashed)

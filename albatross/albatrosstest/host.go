@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -207,6 +208,12 @@ func (h *Host) Addr() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.addr
+}
+
+// HostPort is the same in its parts.
+func (h *Host) HostPort() (host string, port int32) {
+	at := netip.MustParseAddrPort(h.Addr())
+	return at.Addr().String(), int32(at.Port())
 }
 
 // Dir is the folder of the host's files.

@@ -29,3 +29,26 @@ const (
 	// an AlbatrossInstance, and says nothing about whose it is.
 	LabelUser = "mollymawk.dev/user"
 )
+
+// Annotations in which the Panel API keeps what its callers sent and no field has. They are for the Panel API to answer with, and
+// nothing else depends on them.
+const (
+	// PanelAnnotationPrefix is what they all begin with.
+	PanelAnnotationPrefix = "panel.mollymawk.dev/"
+	// AnnotationPanelName is the name as sent, of a Unikernel or an AlbatrossInstance: any text, while the name of an object is none.
+	AnnotationPanelName = "panel.mollymawk.dev/name"
+	// AnnotationPanelPorts is the port mapping of a Unikernel as sent, such as "8080:80": external ports and those of the unikernel.
+	AnnotationPanelPorts = "panel.mollymawk.dev/ports"
+	// AnnotationPanelPrimary is the external port of a Unikernel that is shown to people.
+	AnnotationPanelPrimary = "panel.mollymawk.dev/primary"
+	// AnnotationPanelVariables is a JSON object with the values that a Unikernel was given for the variables of its image.
+	AnnotationPanelVariables = "panel.mollymawk.dev/variables"
+	// AnnotationPanelImage is the image of a Unikernel as sent, with which the entry of the catalogue was found.
+	AnnotationPanelImage = "panel.mollymawk.dev/image"
+	// AnnotationPanelTags are the tags of an AlbatrossInstance as sent, in JSON.
+	AnnotationPanelTags = "panel.mollymawk.dev/tags"
+	// AnnotationPanelRAM, AnnotationPanelDisk and AnnotationPanelProcessor say in words what an AlbatrossInstance has.
+	AnnotationPanelRAM       = "panel.mollymawk.dev/ram"
+	AnnotationPanelDisk      = "panel.mollymawk.dev/disk"
+	AnnotationPanelProcessor = "panel.mollymawk.dev/processor"
+)

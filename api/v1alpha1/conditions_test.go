@@ -78,7 +78,11 @@ func TestConditionsAreDescribed(t *testing.T) {
 func TestAnnotationsAndFinalizerAreQualifiedNames(t *testing.T) {
 	values, _ := constants(t, "annotations.go")
 	for name, value := range values {
-		if errs := validation.IsQualifiedName(strings.ToLower(value)); len(errs) != 0 || !strings.HasPrefix(value, v1alpha1.GroupName+"/") {
+		if value == v1alpha1.PanelAnnotationPrefix {
+			continue
+		}
+		ours := strings.HasPrefix(value, v1alpha1.GroupName+"/") || strings.HasPrefix(value, v1alpha1.PanelAnnotationPrefix) && strings.HasPrefix(name, "AnnotationPanel")
+		if errs := validation.IsQualifiedName(strings.ToLower(value)); len(errs) != 0 || !ours {
 			t.Errorf("%s = %q: %v", name, value, errs)
 		}
 	}

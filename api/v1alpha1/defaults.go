@@ -108,7 +108,15 @@ func (u *User) NamespaceOrDefault() string {
 	return u.Spec.Namespace
 }
 
-// Precedes tells which of two users with the same e-mail address has it: the one made first.
+// ExternalIDOrDefault gives the id by which another system knows the user.
+func (u *User) ExternalIDOrDefault() string {
+	if u.Spec.ExternalID == "" {
+		return string(u.UID)
+	}
+	return u.Spec.ExternalID
+}
+
+// Precedes tells which of two users with the same e-mail address or external id has it: the one made first.
 func (u *User) Precedes(other *User) bool {
 	if !u.CreationTimestamp.Equal(&other.CreationTimestamp) {
 		return u.CreationTimestamp.Before(&other.CreationTimestamp)

@@ -146,9 +146,13 @@ func TestUserDefaults(t *testing.T) {
 	if !u.IsActive() || u.NamespaceOrDefault() != "alice" {
 		t.Errorf("active %v, namespace %q", u.IsActive(), u.NamespaceOrDefault())
 	}
-	u.Spec.Active, u.Spec.Namespace = new(bool), "team"
-	if u.IsActive() || u.NamespaceOrDefault() != "team" {
-		t.Errorf("active %v, namespace %q", u.IsActive(), u.NamespaceOrDefault())
+	u.UID = "4f8e"
+	if id := u.ExternalIDOrDefault(); id != "4f8e" {
+		t.Errorf("external id %q", id)
+	}
+	u.Spec.Active, u.Spec.Namespace, u.Spec.ExternalID = new(bool), "team", "4815162342"
+	if u.IsActive() || u.NamespaceOrDefault() != "team" || u.ExternalIDOrDefault() != "4815162342" {
+		t.Errorf("active %v, namespace %q, external id %q", u.IsActive(), u.NamespaceOrDefault(), u.ExternalIDOrDefault())
 	}
 }
 

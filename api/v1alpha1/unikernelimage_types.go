@@ -30,6 +30,15 @@ type UnikernelImageSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Variables []ImageVariable `json:"variables,omitempty"`
+
+	// networkInterfaces are what tools that deploy the image connect it to, such as the Panel API.
+	// For type solo5 the names must be exactly the network devices of the image's manifest.
+	// A Unikernel declares its own.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	NetworkInterfaces []ImageInterface `json:"networkInterfaces,omitempty"`
 }
 
 // CatalogSource says where the binary of a catalogue entry comes from.
@@ -37,6 +46,22 @@ type UnikernelImageSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.stored) && [has(self.oci), has(self.url), has(self.build)].filter(x, x).size() == 1",message="exactly one of oci, url and build must be set: the catalogue is for all namespaces, and stored belongs to one"
 type CatalogSource struct {
 	ContentSource `json:",inline"`
+}
+
+// ImageInterface is a network device of an image, with the bridge that it is usually connected to.
+type ImageInterface struct {
+	// name is the name of the unikernel's network device: letters and digits.
+	// Example: service
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=67
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9]+$')",message="must be letters and digits"
+	Name string `json:"name"`
+
+	// bridge is the bridge of the host; the tenant's policy must allow it.
+	// Default: the device's name.
+	// +optional
+	Bridge BridgeName `json:"bridge,omitempty"`
 }
 
 // ImageVariable is something that a unikernel can be told in an argument.

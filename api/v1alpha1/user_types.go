@@ -3,6 +3,8 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // UserSpec describes a person or a program that uses the operator's HTTP API.
+//
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.externalID) || (has(self.externalID) && self.externalID == oldSelf.externalID)",message="externalID is immutable once set"
 type UserSpec struct {
 	// email is the address by which the user logs in, in upper or lower case.
 	// Of several users with the same address the one made first has it.
@@ -25,6 +27,17 @@ type UserSpec struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="must be the name of a namespace: a-z, 0-9 and '-', beginning and ending with a letter or digit"
 	Namespace string `json:"namespace,omitempty"`
+
+	// externalID is the id by which another system knows the account, such as the account's number there.
+	// The Panel API calls it userId.
+	// Of several users with the same id the one made first has it.
+	// Immutable once set.
+	// Example: "4815162342"
+	// Default: the metadata.uid of the object.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	ExternalID string `json:"externalID,omitempty"`
 
 	// superUser lets the user administrate the HTTP API: other users, instances and policies.
 	// It gives no rights on the Kubernetes API.

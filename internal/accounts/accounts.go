@@ -313,6 +313,9 @@ type Session struct {
 type Profile struct {
 	Name, Email, DisplayName string
 	UID                      types.UID
+	// ExternalID is the id by which another system knows the user: of its own, or
+	// else the UID.
+	ExternalID string
 	// Namespace is as in [Identity].
 	Namespace            string
 	Active, SuperUser    bool
@@ -378,7 +381,7 @@ func (a *Accounts) profile(ctx context.Context, found account) (Profile, error) 
 		return Profile{}, err
 	}
 	p := Profile{
-		Name: user.Name, UID: user.UID, Email: string(user.Spec.Email), DisplayName: cmp.Or(user.Spec.DisplayName, user.Name),
+		Name: user.Name, UID: user.UID, Email: string(user.Spec.Email), DisplayName: displayNameOf(user), ExternalID: user.ExternalIDOrDefault(),
 		Namespace: namespace, Active: user.IsActive(), SuperUser: user.Spec.SuperUser,
 		CreatedAt: user.CreationTimestamp.UTC(), UpdatedAt: r.updated, Tokens: a.tokensOf(found), Sessions: a.sessionsOf(found),
 	}

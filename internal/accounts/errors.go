@@ -36,8 +36,10 @@ var (
 	ErrInvalidText    = errors.New("a name is too long or not plain text")
 	ErrInvalidExpiry  = errors.New("no such time of expiry")
 	ErrEmailTaken     = errors.New("a user with this e-mail address exists")
-	// ErrNameTaken may be joined with ErrEmailTaken.
+	// ErrNameTaken and the others may be joined with ErrEmailTaken.
 	ErrNameTaken          = errors.New("a user with this name exists")
+	ErrDisplayNameTaken   = errors.New("a user who is called so exists")
+	ErrExternalIDTaken    = errors.New("a user with this external id exists")
 	ErrRegistrationClosed = errors.New("registration is closed")
 	// ErrTooManyWaiting says that an administrator must admit or delete some first.
 	ErrTooManyWaiting = errors.New("too many users wait for an administrator")

@@ -190,10 +190,15 @@ func (x *index) byUID(uid types.UID) (account, bool) {
 
 // byEmail finds who has an address: of several users the first.
 func (x *index) byEmail(email string) (found account, ok bool) {
+	return x.first(func(user *v1alpha1.User) bool { return sameEmail(string(user.Spec.Email), email) })
+}
+
+// first finds the first of all users who are as wanted.
+func (x *index) first(wanted func(*v1alpha1.User) bool) (found account, ok bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for _, a := range x.accounts {
-		if a.user != nil && sameEmail(string(a.user.Spec.Email), email) && (!ok || a.user.Precedes(found.user)) {
+		if a.user != nil && wanted(a.user) && (!ok || a.user.Precedes(found.user)) {
 			found, ok = a, true
 		}
 	}

@@ -58,3 +58,10 @@ func namespaceFor(name string) string {
 	}
 	return short + "-" + hex.EncodeToString(sum[:tail/2])
 }
+
+// nameOfExternalID gives the name of a User of which only an external id is known.
+// It is the same for the same id, so the API server lets only one be made.
+func nameOfExternalID(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return "user-" + hex.EncodeToString(sum[:5])
+}

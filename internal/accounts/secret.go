@@ -94,10 +94,14 @@ func (a *Accounts) readSecret(ctx context.Context, user *v1alpha1.User) (*corev1
 
 // newSecret goes with its User, by the garbage collector.
 func (a *Accounts) newSecret(user *v1alpha1.User) *corev1.Secret {
+	return secretFor(user, a.options.Namespace)
+}
+
+func secretFor(user *v1alpha1.User, namespace string) *corev1.Secret {
 	owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "User", Name: user.Name, UID: user.UID}
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: secretPrefix + string(user.UID), Namespace: a.options.Namespace,
+			Name: secretPrefix + string(user.UID), Namespace: namespace,
 			Labels: map[string]string{v1alpha1.LabelUser: user.Name}, OwnerReferences: []metav1.OwnerReference{owner},
 		},
 		Type: secretType,

@@ -16,21 +16,58 @@ import (
 
 // NewUser describes a user to be made.
 type NewUser struct {
-	// Name is taken in lower case.
+	// Name is taken in lower case. Without one it is made of ExternalID.
 	Name, Email, Password string
 	// DisplayName may be empty.
-	DisplayName       string
+	DisplayName string
+	// ExternalID is the id by which another system knows the user, and by which it
+	// knows nobody else; it may be empty.
+	ExternalID        string
 	Active, SuperUser bool
+	// Distinct demands that nobody else is called DisplayName.
+	Distinct bool
+	// ShortPassword takes one that users may not choose for themselves. Nobody logs in
+	// with it before it was changed.
+	ShortPassword bool
 }
 
-// maxDisplayName is what the CustomResourceDefinition takes.
-const maxDisplayName = 128
+// Lengths that the CustomResourceDefinition takes.
+const (
+	maxDisplayName = 128
+	maxExternalID  = 128
+)
 
 func (n *NewUser) check() error {
+	if n.Name == "" && n.ExternalID != "" {
+		n.Name = nameOfExternalID(n.ExternalID)
+	}
 	name, err := checkName(n.Name)
 	n.Name = name
-	return cmp.Or(err, checkText(n.DisplayName, maxDisplayName), checkEmail(n.Email), checkPassword(n.Password))
+	passwordErr := checkPassword(n.Password)
+	if n.ShortPassword && n.Password != "" && errors.Is(passwordErr, ErrWeakPassword) {
+		passwordErr = nil
+	}
+	return cmp.Or(err, checkText(n.DisplayName, maxDisplayName), checkText(n.ExternalID, maxExternalID), checkEmail(n.Email), passwordErr)
 }
+
+// clash says what of a new user another one has already.
+func (n *NewUser) clash(other *v1alpha1.User) (taken []error) {
+	if other.Name == n.Name {
+		taken = append(taken, ErrNameTaken)
+	}
+	if sameEmail(string(other.Spec.Email), n.Email) {
+		taken = append(taken, ErrEmailTaken)
+	}
+	if n.ExternalID != "" && other.ExternalIDOrDefault() == n.ExternalID {
+		taken = append(taken, ErrExternalIDTaken)
+	}
+	if n.Distinct && displayNameOf(other) == n.DisplayName {
+		taken = append(taken, ErrDisplayNameTaken)
+	}
+	return taken
+}
+
+func displayNameOf(user *v1alpha1.User) string { return cmp.Or(user.Spec.DisplayName, user.Name) }
 
 // Register makes a user who is not active until an administrator says so, and a
 // session that is of no use before that. It works when registration is open.
@@ -93,11 +130,8 @@ func (a *Accounts) CreateUser(ctx context.Context, wanted NewUser) (Profile, err
 
 func (a *Accounts) create(ctx context.Context, wanted NewUser) (*v1alpha1.User, error) {
 	var taken []error
-	if _, found := a.index.byName(wanted.Name); found {
-		taken = append(taken, ErrNameTaken)
-	}
-	if _, found := a.index.byEmail(wanted.Email); found {
-		taken = append(taken, ErrEmailTaken)
+	for _, other := range a.index.all() {
+		taken = append(taken, wanted.clash(other.user)...)
 	}
 	if err := errors.Join(taken...); err != nil {
 		return nil, err
@@ -109,7 +143,7 @@ func (a *Accounts) create(ctx context.Context, wanted NewUser) (*v1alpha1.User, 
 	user := &v1alpha1.User{
 		ObjectMeta: metav1.ObjectMeta{Name: wanted.Name},
 		Spec: v1alpha1.UserSpec{
-			Email: v1alpha1.Email(wanted.Email), DisplayName: wanted.DisplayName, Namespace: namespaceFor(wanted.Name),
+			Email: v1alpha1.Email(wanted.Email), DisplayName: wanted.DisplayName, Namespace: namespaceFor(wanted.Name), ExternalID: wanted.ExternalID,
 			SuperUser: wanted.SuperUser, Active: &wanted.Active,
 		},
 	}
@@ -120,26 +154,28 @@ func (a *Accounts) create(ctx context.Context, wanted NewUser) (*v1alpha1.User, 
 	case err != nil:
 		return nil, fmt.Errorf("make the User: %w", err)
 	}
-	if err := a.complete(ctx, user, hash); err != nil {
+	if err := a.complete(ctx, wanted, user, hash); err != nil {
 		return nil, errors.Join(err, a.undo(ctx, user))
 	}
 	a.index.setUser(user)
 	return user, nil
 }
 
-// complete gives a new user its password, unless somebody was faster to take the
-// address. Times of creation do not tell who that is. What there was at the moment
+// complete gives a new user its password, unless somebody was faster to take what
+// nobody else may have. Times of creation do not tell who that is. What there was at the moment
 // at which the user was made does: of those who are made at the same time, only the
 // first finds nobody.
-func (a *Accounts) complete(ctx context.Context, user *v1alpha1.User, hash string) error {
+func (a *Accounts) complete(ctx context.Context, wanted NewUser, user *v1alpha1.User, hash string) error {
 	var all v1alpha1.UserList
 	then := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: user.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchExact}}
 	if err := a.options.Live.List(ctx, &all, then); err != nil {
 		return fmt.Errorf("read the Users: %w", err)
 	}
 	for i := range all.Items {
-		if other := &all.Items[i]; other.UID != user.UID && sameEmail(string(other.Spec.Email), string(user.Spec.Email)) {
-			return ErrEmailTaken
+		if other := &all.Items[i]; other.UID != user.UID {
+			if err := errors.Join(wanted.clash(other)...); err != nil {
+				return err
+			}
 		}
 	}
 	return a.change(ctx, user, func(d *draft) error {

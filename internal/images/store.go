@@ -112,6 +112,10 @@ func OpenStore(ctx context.Context, location string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openOn(ctx, b)
+}
+
+func openOn(ctx context.Context, b *bucket) (*Store, error) {
 	s := storeOn(b)
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
@@ -250,7 +254,7 @@ func (s *Store) Put(ctx context.Context, from io.Reader, digest string, limit in
 	if s.bucket.folder != "" {
 		return s.putStaged(ctx, from, digest, limit)
 	}
-	withdraw, err := s.announce(ctx, digest)
+	announced, withdraw, err := s.announce(ctx, digest)
 	if err != nil {
 		return Blob{}, err
 	}
@@ -259,7 +263,13 @@ func (s *Store) Put(ctx context.Context, from io.Reader, digest string, limit in
 	if err != nil {
 		return Blob{}, err
 	}
-	return s.finish(ctx, blob, w.commit, w.abort)
+	return s.finish(ctx, blob, func() error {
+		err := w.commit()
+		if err != nil && s.cameMeanwhile(ctx, blob, announced) {
+			return nil
+		}
+		return err
+	}, w.abort)
 }
 
 // Add keeps content whose digest is found out while it is written, such as an
@@ -288,7 +298,7 @@ func (s *Store) putStaged(ctx context.Context, from io.Reader, digest string, li
 		defer r.Close()
 		return s.Put(ctx, reading{r}, blob.Digest, blob.Size)
 	}
-	withdraw, err := s.announce(ctx, blob.Digest)
+	_, withdraw, err := s.announce(ctx, blob.Digest)
 	if err != nil {
 		return Blob{}, err
 	}
@@ -361,6 +371,22 @@ func (s *Store) finish(ctx context.Context, blob Blob, appear func() error, abor
 	}
 	s.remember(blob, v)
 	return blob, nil
+}
+
+// cameMeanwhile tells whether content that could not be written is there all the
+// same, newer than its announcement: who writes the same at the same time has been
+// faster. Azure then forgets the parts that the slower one has sent.
+func (s *Store) cameMeanwhile(ctx context.Context, blob Blob, announced string) bool {
+	begun, err := s.bucket.version(ctx, announced)
+	if err != nil {
+		return false
+	}
+	v, err := s.bucket.version(ctx, blobKey(blob.Digest))
+	if err != nil || v.size != blob.Size || v.modified.Before(begun.modified) {
+		return false
+	}
+	_, sound, err := s.verify(ctx, blob.Digest, v)
+	return err == nil && sound
 }
 
 // digestLock is held by who can send to the channel.

@@ -69,11 +69,13 @@ func openBucket(ctx context.Context, location string) (*bucket, error) {
 		}
 		return openFolder(filepath.FromSlash(u.Path))
 	}
-	b, err := blob.OpenBucket(ctx, forS3(*u).String())
+	opened, err := blob.OpenBucket(ctx, forS3(*u).String())
 	if err != nil {
 		return nil, fmt.Errorf("image store: %s: %s", (&url.URL{Scheme: u.Scheme, Host: u.Host}).String(), withoutURL(err, u))
 	}
-	return &bucket{Bucket: b}, nil
+	b := &bucket{Bucket: opened}
+	b.tryAgain()
+	return b, nil
 }
 
 // withoutURL gives the text of an error without a URL and without the values of

@@ -29,27 +29,28 @@ const (
 	markInterval = 100 * time.Millisecond
 )
 
-// announce says that content is on its way, and waits until nobody collects it.
-func (s *Store) announce(ctx context.Context, digest string) (withdraw func(), err error) {
-	key := incomingPrefix + digest + "-" + newID()
+// announce says under a key that content is on its way, and waits until nobody
+// collects it.
+func (s *Store) announce(ctx context.Context, digest string) (key string, withdraw func(), err error) {
+	key = incomingPrefix + digest + "-" + newID()
 	if err := s.bucket.mark(ctx, key); err != nil {
-		return nil, storeError(err)
+		return "", nil, storeError(err)
 	}
 	withdraw = func() { s.bucket.remove(ctx, key) }
 	for deadline := time.Now().Add(markLimit); ; {
 		mark, err := s.bucket.version(ctx, collectingPrefix+digest)
 		if isNotFound(err) || err == nil && (time.Since(mark.modified) > markAbandoned || time.Now().After(deadline)) {
-			return withdraw, nil
+			return key, withdraw, nil
 		}
 		if err != nil {
 			withdraw()
-			return nil, storeError(err)
+			return "", nil, storeError(err)
 		}
 		select {
 		case <-time.After(markInterval):
 		case <-ctx.Done():
 			withdraw()
-			return nil, context.Cause(ctx)
+			return "", nil, context.Cause(ctx)
 		}
 	}
 }

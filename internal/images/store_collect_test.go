@@ -127,7 +127,7 @@ func TestNotWhileItIsWritten(t *testing.T) {
 	onEach(t, func(t *testing.T, open func() *Store) {
 		collector, writer := open(), open()
 		put(t, writer, "x")
-		withdraw, err := writer.announce(t.Context(), digestOf("x"))
+		_, withdraw, err := writer.announce(t.Context(), digestOf("x"))
 		if err != nil {
 			t.Fatal(err)
 		}

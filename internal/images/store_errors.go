@@ -5,11 +5,14 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"syscall"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"gocloud.dev/gcerrors"
+	"google.golang.org/api/googleapi"
 )
 
 // storeProblem is a failure of the store itself. Its text names no files, of
@@ -60,7 +63,7 @@ func problemText(err error) string {
 	text := map[gcerrors.ErrorCode]string{
 		gcerrors.NotFound: "there is no such bucket or entry", gcerrors.PermissionDenied: "the bucket refuses us",
 		gcerrors.ResourceExhausted: "the bucket has too much to do",
-	}[gcerrors.Code(err)]
+	}[codeOf(err)]
 	if text == "" {
 		text = "the bucket fails"
 	}
@@ -70,13 +73,65 @@ func problemText(err error) string {
 	return text
 }
 
-// apiCode is the word that S3 and what is like it has for an error.
-func apiCode(err error) string {
-	var coded interface{ ErrorCode() string }
-	if !errors.As(err, &coded) {
-		return ""
+// codeOf is the kind of a failure. The library takes a refusal by Google's cloud,
+// and a name that cannot be resolved for Azure's, for content that is not there,
+// and does not know other refusals.
+func codeOf(err error) gcerrors.ErrorCode {
+	var name *net.DNSError
+	switch code := gcerrors.Code(err); {
+	case errors.As(err, &name):
+		return gcerrors.Unknown
+	case code != gcerrors.Unknown && code != gcerrors.NotFound:
+		return code
+	default:
+		return codeOfStatus(statusOf(err), code)
 	}
-	code := coded.ErrorCode()
+}
+
+// statusOf is the status of HTTP with which Google's or Azure's cloud has refused
+// something, and 0 for all else.
+func statusOf(err error) int {
+	var google *googleapi.Error
+	var azure *azcore.ResponseError
+	switch {
+	case errors.As(err, &google):
+		return google.Code
+	case errors.As(err, &azure):
+		return azure.StatusCode
+	}
+	return 0
+}
+
+func codeOfStatus(status int, otherwise gcerrors.ErrorCode) gcerrors.ErrorCode {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return gcerrors.PermissionDenied
+	case http.StatusNotFound:
+		return gcerrors.NotFound
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return gcerrors.ResourceExhausted
+	}
+	return otherwise
+}
+
+// apiCode is the word that a cloud has for an error.
+func apiCode(err error) string {
+	var coded interface{ ErrorCode() string } // S3 and what is like it
+	var google *googleapi.Error
+	var azure *azcore.ResponseError
+	switch {
+	case errors.As(err, &coded):
+		return onlyWord(coded.ErrorCode())
+	case errors.As(err, &azure):
+		return onlyWord(azure.ErrorCode)
+	case errors.As(err, &google) && len(google.Errors) > 0:
+		return onlyWord(google.Errors[0].Reason)
+	}
+	return ""
+}
+
+// onlyWord gives a server's word for something, unless it is more than a word.
+func onlyWord(code string) string {
 	for _, r := range code {
 		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
 			return ""
@@ -85,12 +140,12 @@ func apiCode(err error) string {
 	return code[:min(len(code), 40)]
 }
 
-func isNotFound(err error) bool { return err != nil && gcerrors.Code(err) == gcerrors.NotFound }
+func isNotFound(err error) bool { return err != nil && codeOf(err) == gcerrors.NotFound }
 
 // hopeless tells whether an error at opening stays until somebody changes
 // something: everything of a folder, and what a cloud is sure about.
 func (b *bucket) hopeless(err error) bool {
 	return b.folder != "" ||
-		slices.Contains([]gcerrors.ErrorCode{gcerrors.NotFound, gcerrors.PermissionDenied, gcerrors.InvalidArgument}, gcerrors.Code(err)) ||
+		slices.Contains([]gcerrors.ErrorCode{gcerrors.NotFound, gcerrors.PermissionDenied, gcerrors.InvalidArgument}, codeOf(err)) ||
 		slices.Contains([]string{"InvalidAccessKeyId", "SignatureDoesNotMatch"}, apiCode(err))
 }

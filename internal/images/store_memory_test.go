@@ -2,8 +2,6 @@ package images
 
 import (
 	"crypto/md5"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -70,15 +68,10 @@ func (p *peak) Write(b []byte) (int, error) {
 // TestMemory moves a gigabyte into stores and out of them again.
 func TestMemory(t *testing.T) {
 	const allowed = 32 << 20
-	h := sha256.New()
-	if _, err := io.CopyN(h, &pattern{peak: &peak{}}, gigabyte); err != nil {
-		t.Fatal(err)
-	}
-	digest := hex.EncodeToString(h.Sum(nil))
-	for name, where := range map[string]func(*testing.T) func() *Store{
-		"folder": folder,
-		"S3":     func(t *testing.T) func() *Store { return s3At(t, newBottomless(gigabyte), "images", "") },
-	} {
+	digest := patternDigest(t, gigabyte)
+	kinds := bottomlessKinds(gigabyte, asIs)
+	kinds["folder"] = folder
+	for name, where := range kinds {
 		t.Run(name, func(t *testing.T) {
 			open := where(t)
 			s := open()

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math"
@@ -31,7 +32,11 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		writeUntilKilled(dir)
 	}
-	goleak.VerifyTestMain(m)
+	if err := lookForCredentials(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, leaks()...)
 }
 
 func digestOf(content string) string {
@@ -42,6 +47,12 @@ func digestOf(content string) string {
 func newStore(t *testing.T, location string) *Store {
 	t.Helper()
 	s, err := OpenStore(t.Context(), location)
+	return opened(t, s, err)
+}
+
+// opened has a store closed at the end of a test.
+func opened(t *testing.T, s *Store, err error) *Store {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,29 +62,6 @@ func newStore(t *testing.T, location string) *Store {
 		}
 	})
 	return s
-}
-
-// memory gives stores that share a bucket in memory, as replicas do.
-func memory(t *testing.T) (open func() *Store) {
-	t.Helper()
-	shared := memblob.OpenBucket(nil)
-	t.Cleanup(func() { shared.Close() })
-	return func() *Store { return storeOn(&bucket{Bucket: shared}) }
-}
-
-// folder gives stores that share a folder.
-func folder(t *testing.T) (open func() *Store) {
-	t.Helper()
-	dir := t.TempDir()
-	return func() *Store { return newStore(t, dir) }
-}
-
-// onEach runs a test in a folder and in a bucket.
-func onEach(t *testing.T, test func(t *testing.T, open func() *Store)) {
-	t.Helper()
-	for name, where := range map[string]func(*testing.T) func() *Store{"folder": folder, "memory": memory, "S3": cloud} {
-		t.Run(name, func(t *testing.T) { test(t, where(t)) })
-	}
 }
 
 func put(t *testing.T, s *Store, content string) Blob {
@@ -434,35 +422,32 @@ func TestAlteredFilesAreNotUsed(t *testing.T) {
 
 // The same for a bucket, where another process has done it.
 func TestAlteredObjectsAreNotUsed(t *testing.T) {
-	for name, where := range map[string]func(*testing.T) func() *Store{"memory": memory, "S3": cloud} {
-		t.Run(name, func(t *testing.T) {
-			open := where(t)
-			for what, content := range map[string]string{"other bytes": "evil!", "shorter": "go", "longer": "good! and more", "empty": ""} {
-				s := open()
-				blob := put(t, s, "good!")
-				if err := s.bucket.WriteAll(t.Context(), blobKey(blob.Digest), []byte(content), nil); err != nil {
-					t.Fatal(err)
-				}
-				if r, err := blob.Open(t.Context()); !errors.Is(err, errGone) {
-					t.Errorf("%s: opened: %v, %v", what, r, err)
-				}
-				holds(t, s) // opening it has removed it
-				put(t, s, "good!")
-				if err := s.bucket.WriteAll(t.Context(), blobKey(blob.Digest), []byte(content), nil); err != nil {
-					t.Fatal(err)
-				}
-				if _, known := s.Known(blob.Digest); known {
-					t.Errorf("%s: still known", what)
-				}
-				if _, err := blob.Manifest(t.Context()); !errors.Is(err, errGone) {
-					t.Errorf("%s: manifest: %v", what, err)
-				}
-				if _, found, err := open().Get(t.Context(), blob.Digest); found || err != nil {
-					t.Errorf("%s: %v, %v", what, found, err)
-				}
+	onEachBucket(t, func(t *testing.T, open func() *Store) {
+		for what, content := range map[string]string{"other bytes": "evil!", "shorter": "go", "longer": "good! and more", "empty": ""} {
+			s := open()
+			blob := put(t, s, "good!")
+			if err := s.bucket.WriteAll(t.Context(), blobKey(blob.Digest), []byte(content), nil); err != nil {
+				t.Fatal(err)
 			}
-		})
-	}
+			if r, err := blob.Open(t.Context()); !errors.Is(err, errGone) {
+				t.Errorf("%s: opened: %v, %v", what, r, err)
+			}
+			holds(t, s) // opening it has removed it
+			put(t, s, "good!")
+			if err := s.bucket.WriteAll(t.Context(), blobKey(blob.Digest), []byte(content), nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, known := s.Known(blob.Digest); known {
+				t.Errorf("%s: still known", what)
+			}
+			if _, err := blob.Manifest(t.Context()); !errors.Is(err, errGone) {
+				t.Errorf("%s: manifest: %v", what, err)
+			}
+			if _, found, err := open().Get(t.Context(), blob.Digest); found || err != nil {
+				t.Errorf("%s: %v, %v", what, found, err)
+			}
+		}
+	})
 }
 
 func TestManyAtATime(t *testing.T) {

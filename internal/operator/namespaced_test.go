@@ -6,12 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -127,21 +125,14 @@ func (c *confined) newInstance() *v1alpha1.AlbatrossInstance {
 		ObjectMeta: metav1.ObjectMeta{Name: "host", Namespace: c.system},
 		Data:       map[string][]byte{"tls.crt": credentials.Cert, "tls.key": credentials.Key, "ca.crt": credentials.ServerCA},
 	})
-	host, text, err := net.SplitHostPort(c.host.Addr())
-	if err != nil {
-		c.Fatal(err)
-	}
-	port, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		c.Fatal(err)
-	}
+	host, port := c.host.HostPort()
 	policy := &v1alpha1.Policy{
 		Unikernels: 10, CPUIDs: []v1alpha1.CPUID{0}, Memory: v1alpha1.FromMiB(512), Storage: new(v1alpha1.FromMiB(100)), Bridges: []v1alpha1.BridgeName{"service"},
 	}
 	return &v1alpha1.AlbatrossInstance{
 		ObjectMeta: metav1.ObjectMeta{Name: c.tenant},
 		Spec: v1alpha1.AlbatrossInstanceSpec{
-			Endpoint: v1alpha1.Endpoint{Host: v1alpha1.Host(host), Port: int32(port)}, CredentialsSecretRef: v1alpha1.SecretReference{Name: "host"},
+			Endpoint: v1alpha1.Endpoint{Host: v1alpha1.Host(host), Port: port}, CredentialsSecretRef: v1alpha1.SecretReference{Name: "host"},
 			Tenants: []v1alpha1.Tenant{
 				// Nobody's labels are known, so this admits nobody.
 				{NamespaceSelector: &v1alpha1.NamespaceSelector{MatchExpressions: []v1alpha1.LabelRequirement{{Key: "no", Operator: metav1.LabelSelectorOpDoesNotExist}}}},

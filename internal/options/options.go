@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"mollymawk.dev/operator/internal/egress"
 )
@@ -90,6 +91,22 @@ type API struct {
 	StallTimeout time.Duration
 	// BuildServer has the builds that callers name by their job.
 	BuildServer string
+	// Panel are the settings of the Panel API, which is served beside.
+	Panel Panel
+}
+
+// Panel are the settings of the Panel API.
+type Panel struct {
+	// Profile says with which status codes calls are answered: "documented" or
+	// "source".
+	Profile string
+	// NodeCredentials names the Secret of nodes for which there is none of their own.
+	NodeCredentials string
+	// Name is what the panel calls itself.
+	Name string
+	// PostRate is how many POSTs there may be of an address in 6 seconds; 0 is no
+	// bound.
+	PostRate int
 }
 
 // Off tells whether there is no HTTP API.
@@ -125,6 +142,7 @@ func (a *API) addFlags(f *pflag.FlagSet) {
 	f.Int64Var(&a.SpoolSize, "api-spool-size", a.SpoolSize, "most of such data of one request in MiB; more must come as the last part")
 	f.DurationVar(&a.StallTimeout, "api-stall-timeout", a.StallTimeout, "how long a client of the HTTP API may send or take nothing in the middle of a request")
 	f.StringVar(&a.BuildServer, "api-build-server", a.BuildServer, "server with the builds that callers of the HTTP API name by their job")
+	a.Panel.addFlags(f)
 }
 
 func (a *API) validate() error {
@@ -149,6 +167,27 @@ func (a *API) validate() error {
 	case a.StallTimeout < time.Second:
 		return errors.New("--api-stall-timeout must be at least 1s")
 	}
+	return a.Panel.validate()
+}
+
+func (p *Panel) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&p.Profile, "panel-profile", p.Profile, `status codes of the Panel API: "documented", or "source" for those of its source`)
+	f.StringVar(&p.NodeCredentials, "panel-node-credentials", p.NodeCredentials, "Secret of the operator's namespace with the credentials of nodes that are made by the Panel API and have no Secret of their own (default: none)")
+	f.StringVar(&p.Name, "panel-name", p.Name, "name that the Panel API answers with")
+	f.IntVar(&p.PostRate, "panel-post-rate", p.PostRate, "how many POSTs of the Panel API an address may make in 6 seconds; 0 for no bound")
+}
+
+func (p *Panel) validate() error {
+	switch {
+	case p.Profile != "documented" && p.Profile != "source":
+		return errors.New("--panel-profile must be documented or source")
+	case p.NodeCredentials != "" && len(validation.IsDNS1123Subdomain(p.NodeCredentials)) > 0:
+		return errors.New("--panel-node-credentials must be the name of a Secret")
+	case p.Name == "":
+		return errors.New("--panel-name must not be empty")
+	case p.PostRate < 0:
+		return errors.New("--panel-post-rate must not be negative")
+	}
 	return nil
 }
 
@@ -167,7 +206,7 @@ func Default() Options {
 		ShutdownTimeout: 30 * time.Second,
 		API: API{
 			Address: "0", Rate: 100, Burst: 200, MaxHeaderSize: 32, MaxBodySize: 1, MaxParts: 32, MaxVolumeSize: 1 << 20, SpoolSize: 1024,
-			StallTimeout: time.Minute,
+			StallTimeout: time.Minute, Panel: Panel{Profile: "documented", Name: "Mollymawk"},
 		},
 	}
 }

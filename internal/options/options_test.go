@@ -34,27 +34,31 @@ func TestFlags(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for flag, change := range map[string]func(*options.Options){
-		"--namespace":           func(o *options.Options) { o.Namespace = "" },
-		"--watch-namespaces":    func(o *options.Options) { o.WatchNamespaces = []string{"alice", ""} },
-		"--api-bind-address":    func(o *options.Options) { o.WatchNamespaces, o.API.Address = []string{"alice"}, ":8443" },
-		"--image-store":         func(o *options.Options) { o.ImageStore = "" },
-		"--image-store-grace":   func(o *options.Options) { o.ImageStoreGrace = time.Second },
-		"--max-image-size":      func(o *options.Options) { o.MaxImageSize = 0 },
-		"--workers":             func(o *options.Options) { o.Workers = 0 },
-		"--host-commands":       func(o *options.Options) { o.HostCommands = -1 },
-		"--unikernel-metrics":   func(o *options.Options) { o.UnikernelMetrics = -1 },
-		"--bootstrap-admin":     func(o *options.Options) { o.BootstrapAdminPasswordFile = "password" },
-		"--shutdown-timeout":    func(o *options.Options) { o.ShutdownTimeout = -1 },
-		"--api-rate":            func(o *options.Options) { o.API.Rate = -1 },
-		"--api-burst":           func(o *options.Options) { o.API.Burst = 0 },
-		"--api-max-header-size": func(o *options.Options) { o.API.MaxHeaderSize = 1 },
-		"--api-max-body-size":   func(o *options.Options) { o.API.MaxBodySize = 0 },
-		"--api-max-parts":       func(o *options.Options) { o.API.MaxParts = 7 },
-		"--api-max-volume-size": func(o *options.Options) { o.API.MaxVolumeSize = 0 },
-		"--api-spool-size":      func(o *options.Options) { o.API.SpoolSize = 0 },
-		"--api-stall-timeout":   func(o *options.Options) { o.API.StallTimeout = time.Millisecond },
-		"--trusted-proxies":     func(o *options.Options) { o.API.TrustedProxies = []string{"10.0.0.0/8", "proxy"} },
-		"--allow-egress":        func(o *options.Options) { o.AllowEgress = []string{"10.0.0.0/8", "10.0.0.0/33"} },
+		"--namespace":              func(o *options.Options) { o.Namespace = "" },
+		"--watch-namespaces":       func(o *options.Options) { o.WatchNamespaces = []string{"alice", ""} },
+		"--api-bind-address":       func(o *options.Options) { o.WatchNamespaces, o.API.Address = []string{"alice"}, ":8443" },
+		"--image-store":            func(o *options.Options) { o.ImageStore = "" },
+		"--image-store-grace":      func(o *options.Options) { o.ImageStoreGrace = time.Second },
+		"--max-image-size":         func(o *options.Options) { o.MaxImageSize = 0 },
+		"--workers":                func(o *options.Options) { o.Workers = 0 },
+		"--host-commands":          func(o *options.Options) { o.HostCommands = -1 },
+		"--unikernel-metrics":      func(o *options.Options) { o.UnikernelMetrics = -1 },
+		"--bootstrap-admin":        func(o *options.Options) { o.BootstrapAdminPasswordFile = "password" },
+		"--shutdown-timeout":       func(o *options.Options) { o.ShutdownTimeout = -1 },
+		"--api-rate":               func(o *options.Options) { o.API.Rate = -1 },
+		"--api-burst":              func(o *options.Options) { o.API.Burst = 0 },
+		"--api-max-header-size":    func(o *options.Options) { o.API.MaxHeaderSize = 1 },
+		"--api-max-body-size":      func(o *options.Options) { o.API.MaxBodySize = 0 },
+		"--api-max-parts":          func(o *options.Options) { o.API.MaxParts = 7 },
+		"--api-max-volume-size":    func(o *options.Options) { o.API.MaxVolumeSize = 0 },
+		"--api-spool-size":         func(o *options.Options) { o.API.SpoolSize = 0 },
+		"--api-stall-timeout":      func(o *options.Options) { o.API.StallTimeout = time.Millisecond },
+		"--panel-profile":          func(o *options.Options) { o.API.Panel.Profile = "original" },
+		"--panel-name":             func(o *options.Options) { o.API.Panel.Name = "" },
+		"--panel-post-rate":        func(o *options.Options) { o.API.Panel.PostRate = -1 },
+		"--panel-node-credentials": func(o *options.Options) { o.API.Panel.NodeCredentials = "Not a name" },
+		"--trusted-proxies":        func(o *options.Options) { o.API.TrustedProxies = []string{"10.0.0.0/8", "proxy"} },
+		"--allow-egress":           func(o *options.Options) { o.AllowEgress = []string{"10.0.0.0/8", "10.0.0.0/33"} },
 	} {
 		o := options.Default()
 		o.Namespace = "mollymawk-system"
@@ -119,5 +123,21 @@ func TestAPI(t *testing.T) {
 	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("::1/128")}
 	if got, err := o.API.Proxies(); err != nil || !slices.Equal(got, want) || o.API.Off() {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestPanel(t *testing.T) {
+	o := options.Default()
+	o.Namespace = "mollymawk-system"
+	if o.API.Panel != (options.Panel{Profile: "documented", Name: "Mollymawk"}) {
+		t.Errorf("by default %+v", o.API.Panel)
+	}
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	o.AddFlags(flags)
+	if err := flags.Parse([]string{"--panel-profile=source", "--panel-name=Skyport", "--panel-post-rate=6", "--panel-node-credentials=hosts"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Validate(); err != nil || o.API.Panel != (options.Panel{Profile: "source", NodeCredentials: "hosts", Name: "Skyport", PostRate: 6}) {
+		t.Errorf("%+v, %v", o.API.Panel, err)
 	}
 }

@@ -61,3 +61,6 @@ func (s *Services) Transfers() int { return len(s.transfers) }
 
 // WithPolicy is withPolicy.
 var WithPolicy = withPolicy
+
+// LeastUsed is leastUsed.
+var LeastUsed = leastUsed

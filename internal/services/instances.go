@@ -135,7 +135,7 @@ func (s *Services) CreateInstance(ctx context.Context, id Identity, r InstanceRe
 	instance := newInstance(name, credentialsName(name), r)
 	// First the object, as the caller: so the Secret is written for those only who
 	// may have instances, and never for an instance that somebody else made.
-	err = apply(ctx, c, declaration{instance, absentVersion})
+	err = apply(ctx, c, declaration{object: instance, version: absentVersion})
 	if apierrors.IsConflict(err) {
 		return &Conflict{Text: "albatross instance " + strconv.Quote(name) + " exists already"}
 	}
@@ -204,7 +204,7 @@ func (s *Services) writeCredentials(ctx context.Context, name string, r Instance
 	if !exists || ours {
 		secret.Labels = map[string]string{madeByAPI: "true"}
 	}
-	return changedMeanwhile(apply(ctx, s.Client, declaration{secret, version}))
+	return changedMeanwhile(apply(ctx, s.Client, declaration{object: secret, version: version}))
 }
 
 // UpdateInstance changes where a host is and its credentials, when it answers
@@ -227,6 +227,7 @@ func (s *Services) UpdateInstance(ctx context.Context, id Identity, r InstanceRe
 	}
 	// What else we declared stays; what others declare is not ours to take.
 	changed := newInstance(name, before.Spec.CredentialsSecretRef.Name, r)
+	changed.Annotations = panelAnnotations(before)
 	ours, err := appliedFields(before)
 	if err != nil {
 		return err
@@ -236,13 +237,13 @@ func (s *Services) UpdateInstance(ctx context.Context, id Identity, r InstanceRe
 	}
 	// What is refused must be so before anything is written: the credentials are
 	// for the new address.
-	if err := apply(ctx, client.NewDryRunClient(c), declaration{changed.DeepCopy(), before.ResourceVersion}); err != nil {
+	if err := apply(ctx, client.NewDryRunClient(c), declaration{changed.DeepCopy(), before.ResourceVersion, before}); err != nil {
 		return changedMeanwhile(err)
 	}
 	if err := s.writeCredentials(ctx, before.Spec.CredentialsSecretRef.Name, r, false); err != nil {
 		return err
 	}
-	return changedMeanwhile(apply(ctx, c, declaration{object: changed}))
+	return changedMeanwhile(apply(ctx, c, declaration{object: changed, before: before}))
 }
 
 // DeleteInstance removes a host that nothing is declared on any more, with the
@@ -280,7 +281,8 @@ func inUse(by string) error {
 	return &Refused{v1alpha1.ReasonInUse, by + " is declared on it"}
 }
 
-// used names something that is declared on an instance.
+// used names something that is declared on an instance and stays. What is being
+// deleted is given a moment to go.
 func (s *Services) used(ctx context.Context, instance string) (string, error) {
 	var unikernels v1alpha1.UnikernelList
 	var volumes v1alpha1.VolumeList
@@ -288,16 +290,28 @@ func (s *Services) used(ctx context.Context, instance string) (string, error) {
 		return "", err
 	}
 	for i := range unikernels.Items {
-		if uk := &unikernels.Items[i]; isAt(uk, instance) {
+		if uk := &unikernels.Items[i]; isAt(uk, instance) && !s.goes(ctx, uk) {
 			return "Unikernel " + client.ObjectKeyFromObject(uk).String(), nil
 		}
 	}
 	for i := range volumes.Items {
-		if v := &volumes.Items[i]; v.Spec.InstanceRef.Name == instance {
+		if v := &volumes.Items[i]; v.Spec.InstanceRef.Name == instance && !s.goes(ctx, v) {
 			return "Volume " + client.ObjectKeyFromObject(v).String(), nil
 		}
 	}
 	return "", nil
+}
+
+// goes tells whether an object is gone in a moment.
+func (s *Services) goes(ctx context.Context, o client.Object) (gone bool) {
+	if o.GetDeletionTimestamp().IsZero() {
+		return false
+	}
+	s.untilCached(ctx, o, func(now client.Object) bool {
+		gone = now == nil
+		return gone
+	})
+	return gone
 }
 
 // dropCredentials removes a Secret that was made here and that no other instance

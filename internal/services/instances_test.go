@@ -18,7 +18,7 @@ import (
 )
 
 func (w *world) instanceRequest(name string, host *albatrosstest.Host) services.InstanceRequest {
-	address, port := splitAddr(w.TB, host.Addr())
+	address, port := host.HostPort()
 	credentials := host.Credentials()
 	return services.InstanceRequest{Name: name, Host: address, Port: port, Certificate: string(credentials.Cert), Key: string(credentials.Key)}
 }

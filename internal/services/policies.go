@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -160,32 +162,23 @@ func declaredPolicy(p albatross.Policy) v1alpha1.Policy {
 // applyTenants declares the tenants of an instance besides what we declared of it
 // before. They are one field: whoever declares it owns it whole.
 func applyTenants(ctx context.Context, c client.Client, before *v1alpha1.AlbatrossInstance, all []v1alpha1.Tenant) (*v1alpha1.AlbatrossInstance, error) {
-	changed := before.DeepCopy()
-	changed.Spec.Tenants = all
-	u, err := declared(c, changed)
+	wanted, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&v1alpha1.AlbatrossInstance{Spec: v1alpha1.AlbatrossInstanceSpec{Tenants: all}})
 	if err != nil {
 		return nil, err
 	}
-	ours, err := appliedFields(before)
+	declared, some, err := unstructured.NestedSlice(wanted, "spec", "tenants")
 	if err != nil {
 		return nil, err
 	}
-	spec, _ := u.Object["spec"].(map[string]any)
-	wanted := spec["tenants"]
-	keepFields(u.Object, ours, "spec")
-	delete(u.Object["metadata"].(map[string]any), "annotations")
-	delete(u.Object["metadata"].(map[string]any), "labels")
-	if spec, _ = u.Object["spec"].(map[string]any); spec == nil {
-		spec = map[string]any{}
-	}
-	delete(spec, "tenants")
-	if wanted != nil {
-		spec["tenants"] = wanted
-	}
-	u.Object["spec"] = spec
-	u.SetResourceVersion(before.ResourceVersion)
 	applied := &v1alpha1.AlbatrossInstance{}
-	if err := applyContent(ctx, c, u, applied); err != nil {
+	err = redeclare(ctx, c, before, before.ResourceVersion, func(u *unstructured.Unstructured) error {
+		if !some {
+			unstructured.RemoveNestedField(u.Object, "spec", "tenants")
+			return nil
+		}
+		return unstructured.SetNestedSlice(u.Object, declared, "spec", "tenants")
+	}, applied)
+	if err != nil {
 		return nil, err
 	}
 	return applied, nil

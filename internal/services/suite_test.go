@@ -3,16 +3,8 @@ package services_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
-	"path"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +34,7 @@ import (
 	"mollymawk.dev/operator/internal/probe"
 	"mollymawk.dev/operator/internal/services"
 	"mollymawk.dev/operator/internal/testenv"
+	"mollymawk.dev/operator/internal/testenv/website"
 )
 
 // limit is how long something may take that normally takes milliseconds.
@@ -61,7 +54,7 @@ type world struct {
 	host     *albatrosstest.Host
 	instance string
 	system   string
-	web      *website
+	web      *website.Site
 	user     services.Identity
 	admin    services.Identity
 	pool     *hosts.Pool
@@ -80,7 +73,7 @@ func newWorld(t testing.TB, change ...func(*services.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{TB: t, Client: c, instance: "host-" + rand.String(6), web: newWebsite(t), system: testenv.Namespace(t, c)}
+	w := &world{TB: t, Client: c, instance: "host-" + rand.String(6), web: website.New(t), system: testenv.Namespace(t, c)}
 	if w.store, err = images.OpenStore(t.Context(), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +238,7 @@ func (w *world) cleanUp() {
 func (w *world) addInstance(name string, host *albatrosstest.Host, namespaces ...string) {
 	w.Helper()
 	credentials := host.Credentials()
-	address, port := splitAddr(w.TB, host.Addr())
+	address, port := host.HostPort()
 	instance := &v1alpha1.AlbatrossInstance{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.AlbatrossInstanceSpec{
@@ -333,7 +326,7 @@ func (w *world) hostName(name string) string { return w.user.Namespace + ":" + n
 
 // spec is that of a unikernel whose image has no devices.
 func (w *world) spec(variant string) v1alpha1.UnikernelSpec {
-	return v1alpha1.UnikernelSpec{Image: w.web.image(w.TB, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, variant)}
+	return v1alpha1.UnikernelSpec{Image: w.web.Image(w.TB, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, variant)}
 }
 
 func (w *world) request(name, variant string) services.CreateRequest {
@@ -345,57 +338,6 @@ func (w *world) mustRun(name string) {
 	if err := w.CreateUnikernel(w.Context(), w.user, w.request(name, "first")); err != nil {
 		w.Fatalf("create %s: %v", name, err)
 	}
-}
-
-// website serves images by their digest.
-type website struct {
-	*httptest.Server
-	mu    sync.Mutex
-	files map[string][]byte
-}
-
-func newWebsite(t testing.TB) *website {
-	site := &website{files: map[string][]byte{}}
-	site.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		site.mu.Lock()
-		content, ok := site.files[path.Base(r.URL.Path)]
-		site.mu.Unlock()
-		if !ok {
-			http.NotFound(rw, r)
-			return
-		}
-		_, _ = rw.Write(content)
-	}))
-	t.Cleanup(site.Close)
-	return site
-}
-
-// image puts an image with the devices on the site; variant makes its digest another.
-func (s *website) image(t testing.TB, image solo5.Image, variant string) *v1alpha1.ImageSource {
-	t.Helper()
-	content, err := solo5.Build(image, []byte(variant))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(content)
-	digest := hex.EncodeToString(sum[:])
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.files[digest] = content
-	return &v1alpha1.ImageSource{ContentSource: v1alpha1.ContentSource{URL: s.URL + "/" + digest, SHA256: v1alpha1.SHA256(digest)}}
-}
-
-func splitAddr(t testing.TB, addr string) (host string, port int32) {
-	t.Helper()
-	host, text, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return host, int32(n)
 }
 
 // is tells whether an error is of a type.

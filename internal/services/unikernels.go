@@ -8,6 +8,7 @@ import (
 	"maps"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -111,7 +112,7 @@ func (s *Services) create(ctx context.Context, id Identity, uk *v1alpha1.Unikern
 		return err
 	}
 	instance := uk.Spec.InstanceRef.Name
-	err = apply(ctx, c, declaration{uk, absentVersion})
+	err = apply(ctx, c, declaration{object: uk, version: absentVersion})
 	if apierrors.IsConflict(err) {
 		return &Refused{v1alpha1.ReasonNameTaken, textUnikernelExists}
 	}
@@ -181,14 +182,17 @@ func (s *Services) replace(ctx context.Context, id Identity, before *v1alpha1.Un
 	if err != nil {
 		return err
 	}
-	uk := &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: before.Namespace, Name: before.Name}, Spec: spec}
+	if err := mayReplaceImage(before, &spec); err != nil {
+		return err
+	}
+	uk := &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: before.Namespace, Name: before.Name, Annotations: panelAnnotations(before)}, Spec: spec}
 	if before.Annotations[v1alpha1.AnnotationForce] == "true" {
-		uk.Annotations = map[string]string{v1alpha1.AnnotationForce: "true"}
+		uk.Annotations[v1alpha1.AnnotationForce] = "true"
 	}
 	wanted := uk
 	err = s.following(ctx, before, func(version string) error {
 		uk = wanted.DeepCopy()
-		return apply(ctx, c, declaration{uk, version})
+		return apply(ctx, c, declaration{uk, version, before})
 	})
 	if err != nil {
 		return err
@@ -209,6 +213,20 @@ func (s *Services) replace(ctx context.Context, id Identity, before *v1alpha1.Un
 	}
 	s.undo(ctx, "change", uk, func(ctx context.Context) error { return s.restoreUnikernel(ctx, c, before, uk.Generation) })
 	return asHostSays(err, textUnikernelExists)
+}
+
+// mayReplaceImage refuses another source of the image where somebody else declares
+// one. Of another kind it would stand beside that one, so the API server would tell
+// of two sources and not of who declares the first.
+func mayReplaceImage(before *v1alpha1.Unikernel, wanted *v1alpha1.UnikernelSpec) error {
+	if equality.Semantic.DeepEqual(before.Spec.Image, wanted.Image) {
+		return nil
+	}
+	owners, err := othersOf(before, "image")
+	if err != nil || len(owners) == 0 {
+		return err
+	}
+	return &Conflict{Owners: owners, Fields: []string{"spec.image"}}
 }
 
 // writeAttempts bounds how often a write follows an object whose status changes.

@@ -77,7 +77,7 @@ func managed(o client.Object, manager string) *metav1.ManagedFieldsEntry {
 
 func TestRefusedCreateLeavesNothing(t *testing.T) {
 	w := newWorld(t)
-	network := w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "service", Type: solo5.Network}}}, "net")
+	network := w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "service", Type: solo5.Network}}}, "net")
 	for _, test := range []struct {
 		name   string
 		spec   v1alpha1.UnikernelSpec
@@ -89,7 +89,7 @@ func TestRefusedCreateLeavesNothing(t *testing.T) {
 		{name: "manifest", spec: v1alpha1.UnikernelSpec{Image: network}, text: "service"},
 		{name: "cpu", spec: with(w.spec("a"), func(s *v1alpha1.UnikernelSpec) { s.CPUIDs = []v1alpha1.CPUID{7} }), text: "not allowed by policy"},
 		{name: "device", spec: with(v1alpha1.UnikernelSpec{
-			Image: w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "storage", Type: solo5.Block}}}, "blk"),
+			Image: w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "storage", Type: solo5.Block}}}, "blk"),
 		}, func(s *v1alpha1.UnikernelSpec) {
 			s.BlockDevices = []v1alpha1.BlockDevice{{Name: "storage", HostDevice: "absent"}}
 		}), text: "not found"},
@@ -182,7 +182,7 @@ func TestOneOfTwoCreatesAName(t *testing.T) {
 			case err == nil:
 				won++
 				info, _ := w.host.Unikernel(w.hostName(name))
-				if want := w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, string(rune('a'+i))).SHA256; hex.EncodeToString(info.Digest) != string(want) {
+				if want := w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, string(rune('a'+i))).SHA256; hex.EncodeToString(info.Digest) != string(want) {
 					t.Errorf("round %d: who won does not have its image", round)
 				}
 			case err.Error() != "Unikernel with same name is already running":

@@ -65,7 +65,7 @@ func (s *Services) CreateVolume(ctx context.Context, id Identity, r VolumeReques
 }
 
 func (s *Services) createVolume(ctx context.Context, c client.Client, volume *v1alpha1.Volume, p place, r VolumeRequest) error {
-	err := apply(ctx, c, declaration{volume, absentVersion})
+	err := apply(ctx, c, declaration{object: volume, version: absentVersion})
 	if apierrors.IsConflict(err) {
 		return &Refused{v1alpha1.ReasonNameTaken, textVolumeExists}
 	}

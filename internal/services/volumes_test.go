@@ -158,7 +158,7 @@ func TestVolumesInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	request := services.CreateRequest{Instance: w.instance, Name: "web", Spec: v1alpha1.UnikernelSpec{
-		Image:        w.web.image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "storage", Type: solo5.Block}}}, "blk"),
+		Image:        w.web.Image(t, solo5.Image{Target: solo5.HVT, ABIVersion: 2, Devices: []solo5.Device{{Name: "storage", Type: solo5.Block}}}, "blk"),
 		BlockDevices: []v1alpha1.BlockDevice{{Name: "storage", VolumeRef: &v1alpha1.VolumeReference{Name: "data"}}},
 	}}
 	if err := w.CreateUnikernel(t.Context(), w.user, request); err != nil {

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,6 +18,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"mollymawk.dev/operator/api/v1alpha1"
 )
 
 // FieldManager is the name under which callers' writes own fields.
@@ -97,6 +101,9 @@ type declaration struct {
 	object client.Object
 	// version is the resource version that the object must have; empty means any.
 	version string
+	// before is the object as it was read past the cache, if there is one: what
+	// others declare just so stays theirs alone.
+	before client.Object
 }
 
 // apply declares fields of an object as the caller and fills object in with what
@@ -106,8 +113,36 @@ func apply(ctx context.Context, c client.Client, d declaration) error {
 	if err != nil {
 		return err
 	}
+	if d.before != nil {
+		if err := leaveToOthers(c, u, d.before); err != nil {
+			return err
+		}
+	}
 	u.SetResourceVersion(d.version)
 	return applyContent(ctx, c, u, d.object)
+}
+
+// leaveToOthers drops what is wanted of a specification where it is so already, and
+// not because we declared it. If we declared it too, who does now could neither
+// change it without force nor take it away.
+func leaveToOthers(c client.Client, u *unstructured.Unstructured, before client.Object) error {
+	was, err := declared(c, before)
+	if err != nil {
+		return err
+	}
+	ours, err := appliedFields(before)
+	if err != nil {
+		return err
+	}
+	of, _ := ours["f:spec"].(map[string]any)
+	wanted, _ := u.Object["spec"].(map[string]any)
+	present, _ := was.Object["spec"].(map[string]any)
+	for name, value := range wanted {
+		if _, isOurs := of["f:"+name]; !isOurs && equality.Semantic.DeepEqual(value, present[name]) {
+			delete(wanted, name)
+		}
+	}
+	return nil
 }
 
 // applyContent applies what u has and gives what the API server made of it.
@@ -158,6 +193,22 @@ func restore(ctx context.Context, c client.Client, before client.Object, version
 // annotate declares annotations besides what we declared of an object before. The
 // next declaration without them takes them away.
 func annotate(ctx context.Context, c client.Client, before client.Object, version string, annotations map[string]string) error {
+	return redeclare(ctx, c, before, version, func(u *unstructured.Unstructured) error {
+		all := u.GetAnnotations()
+		for name, value := range annotations {
+			if all == nil {
+				all = map[string]string{}
+			}
+			all[name] = value
+		}
+		u.SetAnnotations(all)
+		return nil
+	}, empty(before))
+}
+
+// redeclare declares again what we declared of an object before, as it is after a
+// change, and fills result in with what the API server made of it.
+func redeclare(ctx context.Context, c client.Client, before client.Object, version string, change func(*unstructured.Unstructured) error, result client.Object) error {
 	u, err := declared(c, before)
 	if err != nil {
 		return err
@@ -171,16 +222,23 @@ func annotate(ctx context.Context, c client.Client, before client.Object, versio
 	of, _ := ours["f:metadata"].(map[string]any)
 	keepFields(metadata, of, "annotations")
 	keepFields(metadata, of, "labels")
-	all := u.GetAnnotations()
-	for name, value := range annotations {
-		if all == nil {
-			all = map[string]string{}
-		}
-		all[name] = value
+	if err := change(u); err != nil {
+		return err
 	}
-	u.SetAnnotations(all)
 	u.SetResourceVersion(version)
-	return writeError(c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager)))
+	return applyContent(ctx, c, u, result)
+}
+
+// panelAnnotations gives what callers of the Panel API said of an object, which
+// stays when it is declared anew.
+func panelAnnotations(o client.Object) map[string]string {
+	kept := map[string]string{}
+	for name, value := range o.GetAnnotations() {
+		if strings.HasPrefix(name, v1alpha1.PanelAnnotationPrefix) {
+			kept[name] = value
+		}
+	}
+	return kept
 }
 
 // appliedFields gives the fields that we declared, as the API server keeps them:
@@ -197,6 +255,27 @@ func appliedFields(o client.Object) (map[string]any, error) {
 		}
 	}
 	return ours, nil
+}
+
+// othersOf gives the managers besides us that declare something of a field of the
+// specification.
+func othersOf(o client.Object, field string) (all []string, err error) {
+	for _, entry := range o.GetManagedFields() {
+		if entry.Manager == FieldManager || entry.FieldsV1 == nil || entry.Subresource != "" {
+			continue
+		}
+		var fields struct {
+			Spec map[string]json.RawMessage `json:"f:spec"`
+		}
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
+			return nil, fmt.Errorf("managed fields of %s: %w", o.GetName(), err)
+		}
+		if fields.Spec["f:"+field] != nil {
+			all = append(all, entry.Manager)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // keepFields drops of object[field] what ours does not name.

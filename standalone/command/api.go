@@ -22,7 +22,7 @@ func addAPIFlags(flags *pflag.FlagSet, o *options.Options) {
 	all := pflag.NewFlagSet("", pflag.ContinueOnError)
 	o.AddFlags(all)
 	all.VisitAll(func(f *pflag.Flag) {
-		if strings.HasPrefix(f.Name, "api-") || f.Name == "trusted-proxies" || f.Name == "bootstrap-admin-password-file" {
+		if strings.HasPrefix(f.Name, "api-") || strings.HasPrefix(f.Name, "panel-") || f.Name == "trusted-proxies" || f.Name == "bootstrap-admin-password-file" {
 			flags.AddFlag(f)
 		}
 	})

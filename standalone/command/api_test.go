@@ -46,7 +46,7 @@ func TestPrepareAPI(t *testing.T) {
 	o := options.Default()
 	flags := pflag.NewFlagSet("standalone", pflag.ContinueOnError)
 	addAPIFlags(flags, &o)
-	if err := flags.Parse([]string{"--api-rate=5", "--trusted-proxies=10.0.0.0/8"}); err != nil || o.API.Rate != 5 || o.API.Off() {
+	if err := flags.Parse([]string{"--api-rate=5", "--trusted-proxies=10.0.0.0/8", "--panel-profile=source"}); err != nil || o.API.Rate != 5 || o.API.Off() || o.API.Panel.Profile != "source" {
 		t.Errorf("%+v, %v", o.API, err)
 	}
 	if flags.Lookup("workers") != nil {

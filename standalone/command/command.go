@@ -3,6 +3,8 @@ package command
 
 import (
 	"github.com/spf13/cobra"
+
+	"mollymawk.dev/operator/internal/migrate"
 )
 
 // New makes the program's command with all its subcommands. They run until
@@ -16,6 +18,6 @@ func New() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	addFlags(root)
-	root.AddCommand(newControlPlane())
+	root.AddCommand(newControlPlane(), migrate.NewCommand("standalone"))
 	return root
 }

@@ -121,7 +121,7 @@ func (d *Demo) apply(ctx context.Context) error {
 		d.applySecret(ctx),
 		d.applySample(ctx, samples.Instance, func(o map[string]any) error {
 			return errors.Join(unstructured.SetNestedField(o, host, "spec", "endpoint", "host"), unstructured.SetNestedField(o, portNumber, "spec", "endpoint", "port"),
-				admitUser(o))
+				admitUsers(o))
 		}),
 		d.applySample(ctx, samples.Unikernel, func(o map[string]any) error {
 			return errors.Join(unstructured.SetNestedField(o, "http://"+d.webAddr+imagePath, "spec", "image", "url"),
@@ -130,11 +130,8 @@ func (d *Demo) apply(ctx context.Context) error {
 	)
 }
 
-// userNamespace is that of the administrator of the HTTP API.
-const userNamespace = "admin"
-
-// admitUser lets the user of the HTTP API have something on the host.
-func admitUser(instance map[string]any) error {
+// admitUsers lets the users of the HTTP APIs have something on the host.
+func admitUsers(instance map[string]any) error {
 	tenants, _, err := unstructured.NestedSlice(instance, "spec", "tenants")
 	if err != nil {
 		return err
@@ -142,7 +139,8 @@ func admitUser(instance map[string]any) error {
 	policy := map[string]any{
 		"unikernels": int64(100), "cpuIDs": []any{int64(0), int64(1)}, "memory": "8Gi", "storage": "8Gi", "bridges": []any{"service"},
 	}
-	return unstructured.SetNestedSlice(instance, append(tenants, map[string]any{"namespace": userNamespace, "policy": policy}), "spec", "tenants")
+	users := map[string]any{"matchExpressions": []any{map[string]any{"key": v1alpha1.LabelUser, "operator": "Exists"}}}
+	return unstructured.SetNestedSlice(instance, append(tenants, map[string]any{"namespaceSelector": users, "policy": policy}), "spec", "tenants")
 }
 
 // secretName is what the sample instance refers to.

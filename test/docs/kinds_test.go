@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +134,39 @@ func TestConditionsAndReasonsAreDocumented(t *testing.T) {
 			if strings.HasPrefix(constant, prefix) && !documented[value] {
 				t.Errorf("%s is not documented", constant)
 			}
+		}
+	}
+}
+
+var (
+	stateAlias = regexp.MustCompile(`(?m)^ *state "[^"]+" as (\w+)`)
+	stateArrow = regexp.MustCompile(`(?m)^ *(\S+) --> (\S+)`)
+)
+
+// TestStatesAreReasons demands that each box of a diagram of states is a reason, or is said in words what it is, and that no reason is
+// forgotten.
+func TestStatesAreReasons(t *testing.T) {
+	constants, p := loadConstants(t), readPage(t, "docs/states.md")
+	diagrams := p.blocks["mermaid"]
+	if len(diagrams) < 8 {
+		t.Fatal("only", len(diagrams), "diagrams")
+	}
+	for _, diagram := range diagrams {
+		known := map[string]bool{"[*]": true}
+		for _, alias := range stateAlias.FindAllStringSubmatch(diagram, -1) {
+			known[alias[1]] = true
+		}
+		for _, arrow := range stateArrow.FindAllStringSubmatch(diagram, -1) {
+			for _, state := range arrow[1:] {
+				if constants["Reason"+state] != state && !known[state] {
+					t.Errorf("there is no reason %s, which is in the diagram\n%s", state, diagram)
+				}
+			}
+		}
+	}
+	for constant, value := range constants {
+		if strings.HasPrefix(constant, "Reason") && !regexp.MustCompile(`\b`+value+`\b`).MatchString(p.text) {
+			t.Errorf("%s is not in %s", constant, p.name)
 		}
 	}
 }

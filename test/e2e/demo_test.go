@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/api/v1alpha1"
 )
@@ -27,6 +30,7 @@ func TestDemo(t *testing.T) {
 	for name, u := range users(t, c) {
 		t.Run(name, func(t *testing.T) { useDemo(t, c, u) })
 	}
+	t.Run("NewUser", func(t *testing.T) { wantNewUserAdmitted(t, c) })
 	if !t.Run("SecondStartRefused", func(t *testing.T) { wantSecondStartRefused(t, dataDir) }) {
 		return
 	}
@@ -92,6 +96,32 @@ func useDemo(t *testing.T, c *cluster, u user) {
 		st := c.instance(t, "local").Status
 		if st.Unikernels == nil || *st.Unikernels != 1 || st.Unowned != nil {
 			return fmt.Errorf("status %+v", st)
+		}
+		return nil
+	})
+}
+
+// wantNewUserAdmitted adds a user of the HTTP API, whose namespace the demonstration's host admits.
+func wantNewUserAdmitted(t *testing.T, c *cluster) {
+	const name = "newcomer"
+	user := &v1alpha1.User{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.UserSpec{Email: name + "@example.org"}}
+	if err := c.Create(t.Context(), user); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the user has a namespace", func() error {
+		return c.Get(t.Context(), client.ObjectKey{Name: name}, &corev1.Namespace{})
+	})
+	uk := &v1alpha1.Unikernel{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "first"}, Spec: c.unikernel(t, "default", "hello").Spec}
+	if err := c.Create(t.Context(), uk); err != nil {
+		t.Fatal(err)
+	}
+	c.waitReady(t, name, "first")
+	if err := c.Delete(t.Context(), uk); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is gone", func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(uk), uk); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("%v, status %+v", err, uk.Status)
 		}
 		return nil
 	})

@@ -145,7 +145,7 @@ func volume(w *world) client.Object    { return w.newVolume("vol", 2) }
 
 func filledVolume(w *world) client.Object {
 	v := w.newVolume("vol", 2)
-	content := w.web.publish(noise(7, imageSize))
+	content := w.web.Publish(noise(7, imageSize))
 	v.Spec.Source = &v1alpha1.VolumeSource{ContentSource: content}
 	return v
 }
@@ -202,7 +202,7 @@ func thereOnce(t *testing.T, w *world, o client.Object) {
 func nothing(_ *testing.T, w *world, _ client.Object) { w.nothingLeft() }
 
 func newImage(w *world, o client.Object) {
-	change(w, o.(*v1alpha1.Unikernel), func(uk *v1alpha1.Unikernel) { uk.Spec.Image = w.web.image(w.T, 2) })
+	change(w, o.(*v1alpha1.Unikernel), func(uk *v1alpha1.Unikernel) { uk.Spec.Image = w.image(2) })
 }
 
 func newArguments(w *world, o client.Object) {
@@ -211,7 +211,7 @@ func newArguments(w *world, o client.Object) {
 
 func runsNewImage(w *world, o client.Object) bool {
 	info, ok := w.host.Unikernel(w.hostName(o))
-	return ok && hex.EncodeToString(info.Digest) == string(w.web.image(w.T, 2).SHA256)
+	return ok && hex.EncodeToString(info.Digest) == string(w.image(2).SHA256)
 }
 
 func runsNewArguments(w *world, o client.Object) bool {
@@ -231,7 +231,7 @@ func catalogued(w *world) client.Object {
 func (w *world) entry(variant uint64) *v1alpha1.UnikernelImage {
 	return &v1alpha1.UnikernelImage{
 		ObjectMeta: metav1.ObjectMeta{Name: w.instance},
-		Spec:       v1alpha1.UnikernelImageSpec{Image: v1alpha1.CatalogSource{ContentSource: w.web.image(w.T, variant).ContentSource}},
+		Spec:       v1alpha1.UnikernelImageSpec{Image: v1alpha1.CatalogSource{ContentSource: w.image(variant).ContentSource}},
 	}
 }
 
@@ -248,13 +248,13 @@ func newEntry(w *world, _ client.Object) {
 func isUpdated(w *world, o client.Object) {
 	uk := o.(*v1alpha1.Unikernel)
 	w.until("updated", uk, func() bool {
-		return uk.Status.Digest == string(w.web.image(w.T, 2).SHA256) && condition(uk, v1alpha1.ConditionReady).Status == metav1.ConditionTrue
+		return uk.Status.Digest == string(w.image(2).SHA256) && condition(uk, v1alpha1.ConditionReady).Status == metav1.ConditionTrue
 	})
 }
 
 // updated checks that the newer image is the one in use.
 func updated(t *testing.T, w *world, o client.Object) {
-	st, want := &o.(*v1alpha1.Unikernel).Status, string(w.web.image(t, 2).SHA256)
+	st, want := &o.(*v1alpha1.Unikernel).Status, string(w.image(2).SHA256)
 	if st.Digest != want || st.Image.Digest != want || st.AvailableImage != nil || len(st.History) != 2 {
 		t.Errorf("the status does not know what runs: %+v", st)
 	}
@@ -276,18 +276,18 @@ func probed(w *world) client.Object {
 
 // onTrial has a change deployed with which the unikernel is not well.
 func onTrial(w *world, o client.Object) {
-	w.web.set(health, []byte("well"))
+	w.web.Set(health, []byte("well"))
 	ready(w, o)
-	w.web.set(health, nil)
+	w.web.Set(health, nil)
 	newImage(w, o)
-	w.until("deployed", o, func() bool { return o.(*v1alpha1.Unikernel).Status.Digest == string(w.web.image(w.T, 2).SHA256) })
+	w.until("deployed", o, func() bool { return o.(*v1alpha1.Unikernel).Status.Digest == string(w.image(2).SHA256) })
 }
 
 func waits(*world, client.Object) {}
 
 func runsOldImage(w *world, o client.Object) bool {
 	info, ok := w.host.Unikernel(w.hostName(o))
-	return ok && hex.EncodeToString(info.Digest) == string(w.web.image(w.T, 1).SHA256)
+	return ok && hex.EncodeToString(info.Digest) == string(w.image(1).SHA256)
 }
 
 func isRolledBack(w *world, o client.Object) {
@@ -297,7 +297,7 @@ func isRolledBack(w *world, o client.Object) {
 
 func rolledBack(t *testing.T, w *world, o client.Object) {
 	st := &o.(*v1alpha1.Unikernel).Status
-	if st.Digest != string(w.web.image(t, 1).SHA256) || st.Rollback == nil || st.Rollback.Revision != 1 || len(st.History) != 3 {
+	if st.Digest != string(w.image(1).SHA256) || st.Rollback == nil || st.Rollback.Revision != 1 || len(st.History) != 3 {
 		t.Errorf("the status does not know what runs: %+v", st)
 	}
 }

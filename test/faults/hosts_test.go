@@ -300,7 +300,7 @@ func TestNamesakes(t *testing.T) {
 	second, secondVolume := w.newUnikernel("web"), w.newVolume("data", 2)
 	second.Namespace, secondVolume.Namespace = other, other
 	second.Spec.InstanceRef.Name, secondVolume.Spec.InstanceRef.Name = twin, twin
-	second.Spec.Image = w.web.image(t, 3)
+	second.Spec.Image = w.image(3)
 	w.create(second)
 	w.create(secondVolume)
 	w.untilReason(second, v1alpha1.ReasonNameTaken)

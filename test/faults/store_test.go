@@ -304,8 +304,8 @@ func TestContentThatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	large, broken := w.newVolume("large", 1), w.newVolume("broken", 1)
-	large.Spec.Source = &v1alpha1.VolumeSource{ContentSource: w.web.publish(noise(1, 1<<20+1))}
-	broken.Spec.Source = &v1alpha1.VolumeSource{ContentSource: w.web.publish(noise(2, 1000)), Compressed: true}
+	large.Spec.Source = &v1alpha1.VolumeSource{ContentSource: w.web.Publish(noise(1, 1<<20+1))}
+	broken.Spec.Source = &v1alpha1.VolumeSource{ContentSource: w.web.Publish(noise(2, 1000)), Compressed: true}
 	w.create(large)
 	w.create(broken)
 	w.untilReason(large, v1alpha1.ReasonContentTooLarge)

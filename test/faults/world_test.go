@@ -1,18 +1,10 @@
 package faults
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"path"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +24,7 @@ import (
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/operator"
 	"mollymawk.dev/operator/internal/testenv"
+	"mollymawk.dev/operator/internal/testenv/website"
 )
 
 const (
@@ -72,7 +65,7 @@ type world struct {
 	otherNamespaces []string
 
 	host *machine
-	web  *website
+	web  *website.Site
 	// access is to the API server, as administrator.
 	access   *rest.Config
 	operator *process
@@ -120,7 +113,7 @@ func newWorldAt(t *testing.T, access *rest.Config, options albatrosstest.Options
 		t.Fatal(err)
 	}
 	w := &world{
-		T: t, WithWatch: c, access: access, instance: "host-" + utilrand.String(8), web: newWebsite(t), imageDir: t.TempDir(), log: &logBuffer{},
+		T: t, WithWatch: c, access: access, instance: "host-" + utilrand.String(8), web: website.New(t), imageDir: t.TempDir(), log: &logBuffer{},
 	}
 	w.namespace, w.system = w.newNamespace(), w.newNamespace()
 	w.host = w.newHost(options)
@@ -278,18 +271,11 @@ func (w *world) newSecret(name string, host *machine) *corev1.Secret {
 }
 
 func (w *world) newInstance(name string, host *machine) *v1alpha1.AlbatrossInstance {
-	address, text, err := net.SplitHostPort(host.Addr())
-	if err != nil {
-		w.Fatal(err)
-	}
-	port, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		w.Fatal(err)
-	}
+	address, port := host.HostPort()
 	return &v1alpha1.AlbatrossInstance{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{worldLabel: w.instance}},
 		Spec: v1alpha1.AlbatrossInstanceSpec{
-			Endpoint:             v1alpha1.Endpoint{Host: v1alpha1.Host(address), Port: int32(port)},
+			Endpoint:             v1alpha1.Endpoint{Host: v1alpha1.Host(address), Port: port},
 			CredentialsSecretRef: v1alpha1.SecretReference{Name: name},
 			PollInterval:         &metav1.Duration{Duration: time.Second},
 			Tenants: []v1alpha1.Tenant{{
@@ -309,7 +295,7 @@ func (w *world) newUnikernel(name string) *v1alpha1.Unikernel {
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace},
 		Spec: v1alpha1.UnikernelSpec{
 			InstanceRef: v1alpha1.InstanceReference{Name: w.instance},
-			Image:       w.web.image(w.T, 1),
+			Image:       w.image(1),
 			Arguments:   []string{"--token=" + canary},
 		},
 	}
@@ -355,53 +341,8 @@ func noise(seed uint64, size int) []byte {
 	return data
 }
 
-// website serves images by their digest.
-type website struct {
-	*httptest.Server
-	mu    sync.Mutex
-	files map[string][]byte
-}
-
-func newWebsite(t *testing.T) *website {
-	site := &website{files: map[string][]byte{}}
-	site.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		site.mu.Lock()
-		content, ok := site.files[path.Base(r.URL.Path)]
-		site.mu.Unlock()
-		if !ok {
-			http.NotFound(rw, r)
-			return
-		}
-		_, _ = rw.Write(content) // whoever left does not need it
-	}))
-	t.Cleanup(site.Close)
-	return site
-}
-
 // image puts an image on the site; variant makes its digest another.
-func (s *website) image(t *testing.T, variant uint64) *v1alpha1.ImageSource {
-	t.Helper()
-	content, err := solo5.Build(solo5.Image{Target: solo5.HVT, ABIVersion: 2}, noise(variant, imageSize))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &v1alpha1.ImageSource{ContentSource: s.publish(content)}
-}
-
-// set puts a file of that name on the site, or takes it away when it has no content.
-func (s *website) set(name string, content []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.files[name] = content; content == nil {
-		delete(s.files, name)
-	}
-}
-
-func (s *website) publish(content []byte) v1alpha1.ContentSource {
-	sum := sha256.Sum256(content)
-	digest := hex.EncodeToString(sum[:])
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.files[digest] = bytes.Clone(content)
-	return v1alpha1.ContentSource{URL: s.URL + "/" + digest, SHA256: v1alpha1.SHA256(digest)}
+func (w *world) image(variant uint64) *v1alpha1.ImageSource {
+	w.Helper()
+	return w.web.Image(w.T, solo5.Image{Target: solo5.HVT, ABIVersion: 2}, string(noise(variant, imageSize)))
 }

@@ -23,7 +23,7 @@ func parseReading(text io.Reader) (reading, error) {
 
 // read asks a process for its metrics, each time by a connection of its own, so that none stays open that would be counted.
 func read(address string) (reading, error) {
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get("http://" + address + "/metrics")
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"mollymawk.dev/operator/api/v1alpha1"
 	"mollymawk.dev/operator/internal/httpapi"
+	"mollymawk.dev/operator/internal/httpapi/apitest"
 	"mollymawk.dev/operator/internal/httpapi/mollymawk"
 	"mollymawk.dev/operator/internal/services"
 )
@@ -22,8 +23,8 @@ import (
 func (g *rig) expect(t testing.TB, a ask, status int, text string) heard {
 	t.Helper()
 	h := g.send(t, a)
-	if h.status != status || !strings.Contains(h.body, text) {
-		t.Errorf("%s %s: %d %s, want %d and %q", a.method, a.path, h.status, h.body, status, text)
+	if h.Status != status || !strings.Contains(h.Body, text) {
+		t.Errorf("%s %s: %d %s, want %d and %q", a.Method, a.Path, h.Status, h.Body, status, text)
 	}
 	return h
 }
@@ -33,34 +34,34 @@ func (g *rig) expect(t testing.TB, a ask, status int, text string) heard {
 func TestCSRF(t *testing.T) {
 	g := newRig(t)
 	body := map[string]any{"token_name": "x", "token_expiry": 60}
-	create := ask{path: "/api/tokens/create", cookie: g.userCookie, json: body}
+	create := ask{Path: "/api/tokens/create", Cookie: g.userCookie, JSON: body}
 	g.expect(t, create, 400, `"data":"Couldn't find CSRF token"`)
 	body["molly_csrf"] = "guess"
 	g.expect(t, create, 400, `"title":"Missing CSRF Token","success":false,"data":"Missing CSRF token. Please refresh and try again."`)
-	h := g.expect(t, ask{path: "/api/account/csrf", cookie: g.userCookie}, 200, "molly_csrf")
-	token := h.header.Get("X-MOLLY-CSRF")
+	h := g.expect(t, ask{Path: "/api/account/csrf", Cookie: g.userCookie}, 200, "molly_csrf")
+	token := h.Header.Get("X-MOLLY-CSRF")
 	body["molly_csrf"] = token
 	g.expect(t, create, 200, "Bearer")
 	delete(body, "molly_csrf")
-	create.headers = map[string]string{"X-MOLLY-CSRF": token}
+	create.Headers = map[string]string{"X-MOLLY-CSRF": token}
 	g.expect(t, create, 200, "Bearer")
 	// Another's token is none.
-	create.cookie = g.adminCookie
+	create.Cookie = g.adminCookie
 	g.expect(t, create, 400, "Missing CSRF Token")
-	g.expect(t, ask{path: "/api/unikernel/create", cookie: g.userCookie, form: createForm(map[string]any{"molly_csrf": token})}, 200, "created unikernel")
-	g.expect(t, ask{path: "/api/unikernel/create", cookie: g.userCookie, form: createForm(map[string]any{"unikernel_name": "other"})}, 400, "Missing CSRF Token")
-	g.expect(t, ask{path: "/api/volume/create", cookie: g.userCookie, form: volumeForm(nil)}, 400, "Missing CSRF Token")
+	g.expect(t, ask{Path: "/api/unikernel/create", Cookie: g.userCookie, Form: createForm(map[string]any{"molly_csrf": token})}, 200, "created unikernel")
+	g.expect(t, ask{Path: "/api/unikernel/create", Cookie: g.userCookie, Form: createForm(map[string]any{"unikernel_name": "other"})}, 400, "Missing CSRF Token")
+	g.expect(t, ask{Path: "/api/volume/create", Cookie: g.userCookie, Form: volumeForm(nil)}, 400, "Missing CSRF Token")
 	g.people.mu.Lock()
 	g.people.now = g.people.now.Add(2 * time.Hour)
 	g.people.mu.Unlock()
-	create.cookie = g.userCookie
+	create.Cookie = g.userCookie
 	g.expect(t, create, 400, `"title":"CSRF Token Mismatch","success":false,"data":"Invalid CSRF token error. Please refresh and try again."`)
-	g.expect(t, ask{path: "/api/account/csrf", bearer: g.user}, 200, `"molly_csrf":""`)
+	g.expect(t, ask{Path: "/api/account/csrf", Bearer: g.user}, 200, `"molly_csrf":""`)
 }
 
 func TestAccount(t *testing.T) {
 	g := newRig(t)
-	post := func(path string, body any) ask { return ask{path: path, bearer: g.user, json: body} }
+	post := func(path string, body any) ask { return ask{Path: path, Bearer: g.user, JSON: body} }
 	password := map[string]any{"current_password": "password123", "new_password": "password124", "confirm_password": "password125"}
 	g.expect(t, post("/api/account/password", password), 400, "New password and confirm password do not match")
 	password["confirm_password"] = "password124"
@@ -70,37 +71,37 @@ func TestAccount(t *testing.T) {
 	g.expect(t, post("/api/account/password", password), 200, "Updated password successfully")
 	g.expect(t, post("/api/account/password", map[string]any{"current_password": "hunter22", "new_password": 5}), 400, `{\\\"current_password\\\":\\\"<hidden>\\\",\\\"new_password\\\":5}`)
 	g.expect(t, post("/account/password/update", map[string]any{"current_password": "a", "new_password": "b", "confirm_password": "b"}), 400, "New password must be atleast 8 characters.")
-	h := g.expect(t, ask{path: "/api/login", json: map[string]any{"email": "User <USER@example.com>", "password": "password124"}}, 200, `"name":"user"`)
-	cookie := strings.TrimPrefix(strings.Split(h.header.Get("Set-Cookie"), ";")[0], "molly_session=")
-	if h.header.Get("Location") != "/dashboard" || strings.Contains(h.body, cookie) {
-		t.Errorf("%v\n%s", h.header, h.body)
+	h := g.expect(t, ask{Path: "/api/login", JSON: map[string]any{"email": "User <USER@example.com>", "password": "password124"}}, 200, `"name":"user"`)
+	cookie := strings.TrimPrefix(strings.Split(h.Header.Get("Set-Cookie"), ";")[0], "molly_session=")
+	if h.Header.Get("Location") != "/dashboard" || strings.Contains(h.Body, cookie) {
+		t.Errorf("%v\n%s", h.Header, h.Body)
 	}
-	g.expect(t, ask{path: "/api/account", cookie: cookie}, 200, `"name":"user"`)
+	g.expect(t, ask{Path: "/api/account", Cookie: cookie}, 200, `"name":"user"`)
 	g.expect(t, post("/api/account/session/close", map[string]any{}), 400, "Close session: Unexpected fields.")
 	g.expect(t, post("/api/account/session/close", map[string]any{"session_value": cookie}), 200, "Session closed successfully")
-	g.expect(t, ask{path: "/api/account", cookie: cookie}, 400, "Failed to find user with cookie")
+	g.expect(t, ask{Path: "/api/account", Cookie: cookie}, 400, "Failed to find user with cookie")
 	g.expect(t, post("/api/account/sessions/close", map[string]any{}), 200, "Closed all sessions successfully")
 	h = g.expect(t, post("/api/logout", map[string]any{}), 200, "Logout successful")
-	if !strings.Contains(h.header.Get("Set-Cookie"), "Max-Age=0") {
-		t.Errorf("the cookie stays: %v", h.header)
+	if !strings.Contains(h.Header.Get("Set-Cookie"), "Max-Age=0") {
+		t.Errorf("the cookie stays: %v", h.Header)
 	}
 	g.people.throttled = 90 * time.Second
-	h = g.expect(t, ask{path: "/api/login", json: map[string]any{"email": "user@example.com", "password": "password124"}}, 429, "Try again in 90 seconds.")
-	if h.header.Get("Retry-After") != "90" {
-		t.Errorf("%v", h.header)
+	h = g.expect(t, ask{Path: "/api/login", JSON: map[string]any{"email": "user@example.com", "password": "password124"}}, 429, "Try again in 90 seconds.")
+	if h.Header.Get("Retry-After") != "90" {
+		t.Errorf("%v", h.Header)
 	}
 }
 
 func TestRegister(t *testing.T) {
 	g := newRig(t)
 	body := map[string]any{"name": "New-One", "email": "new@example.com", "password": "password123", "form_csrf": "abc"}
-	register := ask{path: "/api/register", json: body, headers: map[string]string{"Cookie": "molly_csrf=abc"}}
+	register := ask{Path: "/api/register", JSON: body, Headers: map[string]string{"Cookie": "molly_csrf=abc"}}
 	g.expect(t, register, 200, `"name":"new-one","email":"new@example.com"`)
 	g.expect(t, register, 400, "A user with this name or email already exist.")
 	body["name"] = "another"
 	g.expect(t, register, 400, "A user with this email already exist.")
 	body["email"] = "another@example.com"
-	register.headers["Cookie"] = "molly_csrf=def"
+	register.Headers["Cookie"] = "molly_csrf=def"
 	g.expect(t, register, 400, "CSRF token mismatch error. Please referesh and try again.")
 	body["name"] = "abc"
 	g.expect(t, register, 400, "Name must be at least 3 characters long.")
@@ -113,9 +114,9 @@ func TestRegister(t *testing.T) {
 	for value := range g.people.users["new-one"].sessions {
 		cookie = value
 	}
-	g.expect(t, ask{path: "/api/unikernels", cookie: cookie}, 200, `{"data":[],"errors":[]}`)
-	g.expect(t, ask{path: "/api/volumes", cookie: cookie}, 200, `{"data":[],"errors":[]}`)
-	g.expect(t, ask{path: "/api/unikernel/destroy", cookie: cookie, json: named("a", "eu-west-2")}, 403, "You have no namespace yet.")
+	g.expect(t, ask{Path: "/api/unikernels", Cookie: cookie}, 200, `{"data":[],"errors":[]}`)
+	g.expect(t, ask{Path: "/api/volumes", Cookie: cookie}, 200, `{"data":[],"errors":[]}`)
+	g.expect(t, ask{Path: "/api/unikernel/destroy", Cookie: cookie, JSON: named("a", "eu-west-2")}, 403, "You have no namespace yet.")
 }
 
 // TestForms sends parts in every order, twice, without end and without data.
@@ -123,8 +124,8 @@ func TestForms(t *testing.T) {
 	g := newRig(t, func(o *mollymawk.Options) {
 		o.Limits.Parts, o.Limits.Fields, o.Limits.Image, o.Limits.Volume, o.Limits.Spool = 10, 8<<10, 1<<20, 4<<20, 2<<20
 	})
-	create := func(form []part) ask { return ask{path: "/api/unikernel/create", bearer: g.user, form: form} }
-	volume := func(form []part) ask { return ask{path: "/api/volume/create", bearer: g.user, form: form} }
+	create := func(form []part) ask { return ask{Path: "/api/unikernel/create", Bearer: g.user, Form: form} }
+	volume := func(form []part) ask { return ask{Path: "/api/volume/create", Bearer: g.user, Form: form} }
 	form := createForm(nil)
 	for i := range form {
 		rotated := append(append([]part{}, form[i:]...), form[:i]...)
@@ -139,18 +140,18 @@ func TestForms(t *testing.T) {
 		g.expect(t, create(createForm(map[string]any{name: nil})), 400, "One or more required fields are missing.")
 	}
 	g.expect(t, create(append(form, form[5])), 400, "twice")
-	g.expect(t, create(append(form, part{"more", strings.Repeat("x", 9<<10+64<<10), ""})), 413, "The request is too large.")
+	g.expect(t, create(append(form, part{Name: "more", Value: strings.Repeat("x", 9<<10+64<<10)})), 413, "The request is too large.")
 	g.expect(t, create(append(form, form[:5]...)), 400, "too many parts")
 	g.expect(t, create(createForm(map[string]any{"binary": strings.Repeat("x", 1<<20+1)})), 400, "too large")
-	g.expect(t, create(append(form[:5:5], part{"binary", "undefined", ""})), 400, "One or more required fields are missing.")
-	g.expect(t, create(append(form[:5:5], part{"deploy_mode", "builder", ""}, part{"builder_job", "hello", ""}, part{"unikernel_name", "built", ""})), 200, "created unikernel")
+	g.expect(t, create(append(form[:5:5], part{Name: "binary", Value: "undefined"})), 400, "One or more required fields are missing.")
+	g.expect(t, create(append(form[:5:5], part{Name: "deploy_mode", Value: "builder"}, part{Name: "builder_job", Value: "hello"}, part{Name: "unikernel_name", Value: "built"})), 200, "created unikernel")
 	if last := g.world.created[len(g.world.created)-1]; last.Spec.Image == nil || last.Spec.Image.Build.Job != "hello" || last.Digest != "" {
 		t.Errorf("%+v", last)
 	}
 	settings := `{"block_name":"v1","block_size":8,"block_compressed":false}`
-	for _, nothing := range []part{{"block_data", "undefined", ""}, {"block_data", "null", ""}, {"block_data", "", "empty"}} {
+	for _, nothing := range []part{{Name: "block_data", Value: "undefined"}, {Name: "block_data", Value: "null"}, {Name: "block_data", Value: "", File: "empty"}} {
 		g.world.forget()
-		g.expect(t, volume([]part{{"albatross_instance", "eu-west-2", ""}, {"molly_csrf", "", ""}, {"json_data", settings, ""}, nothing}), 200, "set block device")
+		g.expect(t, volume([]part{{Name: "albatross_instance", Value: "eu-west-2"}, {Name: "molly_csrf", Value: ""}, {Name: "json_data", Value: settings}, nothing}), 200, "set block device")
 		if g.world.volumes["eu-west-2/user:v1"].content != nil {
 			t.Errorf("%+v was written", nothing)
 		}
@@ -158,23 +159,23 @@ func TestForms(t *testing.T) {
 	// Data first: kept in memory, on disk, too much for that; last, they may be more.
 	for size, status := range map[int]int{10: 200, 1<<20 + 5: 200, 3 << 20: 413} {
 		g.world.forget()
-		data := part{"block_data", strings.Repeat("d", size), "disk"}
-		g.expect(t, volume([]part{data, {"albatross_instance", "eu-west-2", ""}, {"molly_csrf", "", ""}, {"json_data", settings, ""}}), status, "")
+		data := part{Name: "block_data", Value: strings.Repeat("d", size), File: "disk"}
+		g.expect(t, volume([]part{data, {Name: "albatross_instance", Value: "eu-west-2"}, {Name: "molly_csrf", Value: ""}, {Name: "json_data", Value: settings}}), status, "")
 		g.world.forget()
-		g.expect(t, volume([]part{{"albatross_instance", "eu-west-2", ""}, {"molly_csrf", "", ""}, {"json_data", settings, ""}, data}), 200, "set block device")
+		g.expect(t, volume([]part{{Name: "albatross_instance", Value: "eu-west-2"}, {Name: "molly_csrf", Value: ""}, {Name: "json_data", Value: settings}, data}), 200, "set block device")
 		if v := g.world.volumes["eu-west-2/user:v1"]; len(v.content) != size {
 			t.Errorf("%d of %d bytes", len(v.content), size)
 		}
 	}
 	g.world.forget()
-	g.expect(t, volume([]part{{"albatross_instance", "eu-west-2", ""}, {"molly_csrf", "", ""}, {"json_data", settings, ""}, {"block_data", strings.Repeat("d", 5<<20), "disk"}}), 413, "too large")
+	g.expect(t, volume([]part{{Name: "albatross_instance", Value: "eu-west-2"}, {Name: "molly_csrf", Value: ""}, {Name: "json_data", Value: settings}, {Name: "block_data", Value: strings.Repeat("d", 5<<20), File: "disk"}}), 413, "too large")
 }
 
 // TestDocuments has bodies that are no documents, and those that are too long.
 func TestDocuments(t *testing.T) {
 	g := newRig(t, func(o *mollymawk.Options) { o.Limits.Document = 1 << 10 })
 	at := func(body string) ask {
-		return ask{path: "/api/unikernel/destroy", bearer: g.user, body: body, method: "POST"}
+		return ask{Path: "/api/unikernel/destroy", Bearer: g.user, Body: body, Method: "POST"}
 	}
 	for body, text := range map[string]string{
 		"": "Blank input data", "  \n": "Blank input data", "[]": "not a dictionary", "null": "not a dictionary",
@@ -182,20 +183,20 @@ func TestDocuments(t *testing.T) {
 		`{"name":"a","name":5,"albatross_instance":"b","x":[{}]}`: "Error finding albatross instance: b", strings.Repeat("[", 80) + strings.Repeat("]", 80): "levels",
 	} {
 		h := g.send(t, at(body))
-		if h.status != 400 && h.status != 404 || !strings.Contains(h.body, text) {
-			t.Errorf("%q: %d %s", body, h.status, h.body)
+		if h.Status != 400 && h.Status != 404 || !strings.Contains(h.Body, text) {
+			t.Errorf("%q: %d %s", body, h.Status, h.Body)
 		}
 	}
 	g.expect(t, at(`{"a":"`+strings.Repeat("x", 2<<10)+`"}`), 413, "The request is too large.")
-	g.expect(t, ask{method: "DELETE", path: "/api/unikernels", bearer: g.user}, 400, "Bad HTTP request method.")
-	g.expect(t, ask{path: "/api/unikernels/", bearer: g.user}, 400, "This page cannot be found.")
+	g.expect(t, ask{Method: "DELETE", Path: "/api/unikernels", Bearer: g.user}, 400, "Bad HTTP request method.")
+	g.expect(t, ask{Path: "/api/unikernels/", Bearer: g.user}, 400, "This page cannot be found.")
 }
 
 func TestConfigs(t *testing.T) {
 	g := newRig(t)
 	g.world.volumes["eu-west-2/user:data"] = &volume{size: 1}
 	create := func(config string) ask {
-		return ask{path: "/api/unikernel/create", bearer: g.user, form: createForm(map[string]any{"unikernel_config": config, "unikernel_force_create": "true"})}
+		return ask{Path: "/api/unikernel/create", Bearer: g.user, Form: createForm(map[string]any{"unikernel_config": config, "unikernel_force_create": "true"})}
 	}
 	for config, text := range map[string]string{
 		`[]`: "not a json assoc", `{`: `Line 1, bytes 0-1:\\nUnexpected end of input`, `{}`: "cpuids must be a list of integers", `{"cpuid":"0"}`: "cpuid must be an integer",
@@ -220,7 +221,7 @@ func TestConfigs(t *testing.T) {
 	if want := "[1 0] 128 10 [a b] &{OnFailure [3 2]} [{service  } {two br1 00:80:41:12:34:56}] [{storage <nil> data 4096}]"; got != want {
 		t.Errorf("%s", got)
 	}
-	g.expect(t, ask{path: "/api/unikernels", bearer: g.user}, 200, `"fail_behaviour":{"restart":null,"exit_code":[3,2],"all_exit_codes":false},"cpuids":[1,0],"memory":128,`+
+	g.expect(t, ask{Path: "/api/unikernels", Bearer: g.user}, 200, `"fail_behaviour":{"restart":null,"exit_code":[3,2],"all_exit_codes":false},"cpuids":[1,0],"memory":128,`+
 		`"block_devices":[{"name":"storage","host_device":"data","sector_size":512,"size":1}],"network_interfaces":[{"name":"service","host_device":"service"},{"name":"two","host_device":"br1"}]`)
 }
 
@@ -228,7 +229,7 @@ func TestConfigs(t *testing.T) {
 func TestConflict(t *testing.T) {
 	g := newRig(t)
 	g.world.owned["eu-west-2/user:hello-world"] = "argocd-controller"
-	g.expect(t, ask{path: "/api/unikernel/create", bearer: g.user, form: createForm(nil)}, 409, "spec.image is declared by argocd-controller; change it there")
+	g.expect(t, ask{Path: "/api/unikernel/create", Bearer: g.user, Form: createForm(nil)}, 409, "spec.image is declared by argocd-controller; change it there")
 }
 
 // TestFailures has every kind of failure answered, without what only the log may say.
@@ -247,9 +248,9 @@ func TestFailures(t *testing.T) {
 	} {
 		g := newRig(t)
 		g.world.failure = tt.err
-		h := g.expect(t, ask{path: "/api/unikernel/destroy", bearer: g.user, json: named("a", "eu-west-2")}, tt.status, tt.text)
-		if strings.Contains(h.body, "secret details") || !strings.Contains(g.log.text(), "path") {
-			t.Errorf("%s\n%s", h.body, g.log.text())
+		h := g.expect(t, ask{Path: "/api/unikernel/destroy", Bearer: g.user, JSON: named("a", "eu-west-2")}, tt.status, tt.text)
+		if strings.Contains(h.Body, "secret details") || !strings.Contains(g.log.text(), "path") {
+			t.Errorf("%s\n%s", h.Body, g.log.text())
 		}
 	}
 }
@@ -258,13 +259,13 @@ func TestFailures(t *testing.T) {
 func TestRateLimit(t *testing.T) {
 	now := time.Now()
 	g := newRig(t, func(o *mollymawk.Options) { o.Limiter = httpapi.NewLimiter(1, 2, func() time.Time { return now }) })
-	list := ask{path: "/api/unikernels", bearer: g.user}
+	list := ask{Path: "/api/unikernels", Bearer: g.user}
 	g.expect(t, list, 200, "")
 	g.expect(t, list, 200, "")
-	if h := g.expect(t, list, 429, "Too many requests."); h.header.Get("Retry-After") != "1" {
-		t.Errorf("%v", h.header)
+	if h := g.expect(t, list, 429, "Too many requests."); h.Header.Get("Retry-After") != "1" {
+		t.Errorf("%v", h.Header)
 	}
-	list.bearer = g.admin
+	list.Bearer = g.admin
 	g.expect(t, list, 200, "")
 }
 
@@ -272,7 +273,7 @@ func TestRateLimit(t *testing.T) {
 func TestConsoleLives(t *testing.T) {
 	g := newRig(t, func(o *mollymawk.Options) { o.Heartbeat = 20 * time.Millisecond })
 	hello(g)
-	request := ask{path: "/api/unikernel/console?instance=eu-west-2&unikernel=hello-world", bearer: g.user}.request(t, g.url)
+	request := ask{Path: "/api/unikernel/console?instance=eu-west-2&unikernel=hello-world", Bearer: g.user}.Request(t, g.url)
 	ctx, leave := context.WithCancel(t.Context())
 	response, err := g.client.Do(request.WithContext(ctx))
 	if err != nil {
@@ -299,7 +300,7 @@ func TestConsoleLives(t *testing.T) {
 	response.Body.Close()
 	g.world.viewers.Wait()
 	// A second viewer stays until the server ends, which the rig demands.
-	response, err = g.client.Do(ask{path: "/api/unikernel/console?instance=eu-west-2&unikernel=hello-world", bearer: g.user}.request(t, g.url))
+	response, err = g.client.Do(ask{Path: "/api/unikernel/console?instance=eu-west-2&unikernel=hello-world", Bearer: g.user}.Request(t, g.url))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +311,7 @@ func TestConsoleLives(t *testing.T) {
 func TestCutDownload(t *testing.T) {
 	g := newRig(t)
 	g.world.volumes["eu-west-2/user:v"] = &volume{size: 1, content: []byte("cut")}
-	response, err := g.client.Do(ask{path: "/api/volume/download", bearer: g.user, json: download("v", "eu-west-2", 0)}.request(t, g.url))
+	response, err := g.client.Do(ask{Path: "/api/volume/download", Bearer: g.user, JSON: download("v", "eu-west-2", 0)}.Request(t, g.url))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,13 +319,13 @@ func TestCutDownload(t *testing.T) {
 	if _, err := io.Copy(io.Discard, response.Body); err == nil || response.StatusCode != 200 {
 		t.Errorf("status %d, %v", response.StatusCode, err)
 	}
-	g.expect(t, ask{path: "/api/volume/download", bearer: g.user, json: download("v", "eu-west-2", 10)}, 400, "compression_level must be between 0 and 9")
+	g.expect(t, ask{Path: "/api/volume/download", Bearer: g.user, JSON: download("v", "eu-west-2", 10)}, 400, "compression_level must be between 0 and 9")
 }
 
 // TestUploaderLeaves ends the call on the other side too.
 func TestUploaderLeaves(t *testing.T) {
 	g := newRig(t)
-	body, contentType := encodeForm(t, createForm(map[string]any{"binary": strings.Repeat("x", 1<<20)}))
+	body, contentType := apitest.EncodeForm(t, createForm(map[string]any{"binary": strings.Repeat("x", 1<<20)}))
 	ctx, leave := context.WithCancel(t.Context())
 	reader, feed := io.Pipe()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+"/api/unikernel/create", reader)
@@ -350,11 +351,11 @@ func TestUploaderLeaves(t *testing.T) {
 
 func TestAdministration(t *testing.T) {
 	g := newRig(t)
-	post := func(path string, body any) ask { return ask{path: "/api/admin/" + path, bearer: g.admin, json: body} }
+	post := func(path string, body any) ask { return ask{Path: "/api/admin/" + path, Bearer: g.admin, JSON: body} }
 	uid := g.people.users["user"].UID
 	g.expect(t, post("user/activate/toggle", map[string]any{}), 400, "Couldn't find a UUID in the JSON.")
 	g.expect(t, post("user/activate/toggle", map[string]any{"uuid": uid}), 200, "Updated user successfully")
-	g.expect(t, ask{path: "/api/account", bearer: g.user}, 400, "User account is deactivated")
+	g.expect(t, ask{Path: "/api/account", Bearer: g.user}, 400, "User account is deactivated")
 	g.expect(t, post("user/activate/toggle", map[string]any{"uuid": g.people.users["root"].UID}), 403, "Cannot deactivate last active user")
 	g.expect(t, post("user/admin/toggle", map[string]any{"uuid": g.people.users["root"].UID}), 403, "Cannot remove last administrator")
 	g.expect(t, post("user/account/delete", map[string]any{"uuid": uid}), 200, "Deleted user successfully")
@@ -365,7 +366,7 @@ func TestAdministration(t *testing.T) {
 	settings["server_port"], settings["server_ip"] = 1025, "a b"
 	g.expect(t, post("settings/albatross/create", settings), 400, "server_ip must be an IP address or a host name")
 	offline(g)
-	g.expect(t, ask{path: "/api/instances", bearer: g.admin}, 200, `{"name":"eu-west-2","online":false,"server_ip":"192.0.2.1","server_port":1025,"problem":"connection refused"}`)
+	g.expect(t, ask{Path: "/api/instances", Bearer: g.admin}, 200, `{"name":"eu-west-2","online":false,"server_ip":"192.0.2.1","server_port":1025,"problem":"connection refused"}`)
 	if text := g.log.text(); strings.Contains(text, g.admin) || strings.Contains(text, "secret") || !strings.Contains(text, `user="root"`) {
 		t.Error(text)
 	}

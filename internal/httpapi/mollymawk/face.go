@@ -6,7 +6,6 @@ package mollymawk
 
 import (
 	"errors"
-	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -154,5 +153,13 @@ func (f *Face) answer(c *call) (answer reply) {
 	return route.answer(c)
 }
 
-// Paths are all that the face serves, in no order.
-func (f *Face) Paths() []string { return slices.Collect(maps.Keys(f.routes)) }
+// Routes are all calls that are answered, each as its method and path.
+func (f *Face) Routes() (all []string) {
+	for path, methods := range f.routes {
+		for method := range methods {
+			all = append(all, method+" "+path)
+		}
+	}
+	slices.Sort(all)
+	return all
+}

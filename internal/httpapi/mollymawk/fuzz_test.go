@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"mollymawk.dev/operator/internal/httpapi/apitest"
 	"mollymawk.dev/operator/internal/httpapi/mollymawk"
 )
 
@@ -32,19 +33,19 @@ func answers(t *testing.T, face http.Handler, request *http.Request) {
 	t.Helper()
 	recorder := httptest.NewRecorder()
 	face.ServeHTTP(recorder, request)
-	h := heard{recorder.Code, recorder.Header(), recorder.Body.String()}
-	if h.status >= 500 && !strings.Contains(h.body, "failure: ") && !strings.Contains(h.body, "configuration ") {
-		t.Errorf("%s %s: %d %s", request.Method, request.URL.Path, h.status, h.body)
+	h := heard{Status: recorder.Code, Header: recorder.Header(), Body: recorder.Body.String()}
+	if h.Status >= 500 && !strings.Contains(h.Body, "failure: ") && !strings.Contains(h.Body, "configuration ") {
+		t.Errorf("%s %s: %d %s", request.Method, request.URL.Path, h.Status, h.Body)
 	}
-	if kind := h.header.Get("Content-Type"); kind == "application/json" {
-		h.data(t)
-		h.check(t, request)
+	if kind := h.Header.Get("Content-Type"); kind == "application/json" {
+		h.Data(t)
+		h.Check(t, request)
 	}
 }
 
 // postRoutes are the calls with a JSON body.
-func postRoutes(t testing.TB, form bool) (all []string) {
-	for _, route := range routes(t) {
+func postRoutes(form bool) (all []string) {
+	for _, route := range mollymawk.New(mollymawk.Options{}).Routes() {
 		isForm := strings.HasSuffix(route, "/unikernel/create") || strings.HasSuffix(route, "/create") && strings.Contains(route, "/volume/") ||
 			strings.HasSuffix(route, "/upload") || strings.HasSuffix(route, "/block/create")
 		if path, found := strings.CutPrefix(route, "POST "); found && isForm == form {
@@ -65,7 +66,7 @@ func FuzzDocuments(f *testing.F) {
 	} {
 		f.Add(uint8(len(seed)), seed)
 	}
-	paths := postRoutes(f, false)
+	paths := postRoutes(false)
 	f.Fuzz(func(t *testing.T, which uint8, body string) {
 		request := httptest.NewRequest(http.MethodPost, paths[int(which)%len(paths)], strings.NewReader(body))
 		request.Header.Set("Authorization", "Bearer "+g.admin)
@@ -94,15 +95,15 @@ func (p *people) reset() {
 func FuzzForms(f *testing.F) {
 	g, face := fuzzRig(f)
 	const boundary = "b"
-	for _, parts := range [][]part{createForm(nil), volumeForm(nil), {{"binary", "x", "f"}, {"binary", "y", "f"}}, {{"block_data", "undefined", ""}}} {
-		body, contentType := encodeForm(f, parts)
+	for _, parts := range [][]part{createForm(nil), volumeForm(nil), {{Name: "binary", Value: "x", File: "f"}, {Name: "binary", Value: "y", File: "f"}}, {{Name: "block_data", Value: "undefined"}}} {
+		body, contentType := apitest.EncodeForm(f, parts)
 		for which := range uint8(8) {
 			f.Add(which, strings.ReplaceAll(string(body), contentType[strings.Index(contentType, "boundary=")+9:], boundary))
 		}
 	}
 	f.Add(uint8(0), "--b\r\nContent-Disposition: form-data; name=\"binary\"\r\n\r\nabc")
 	f.Add(uint8(1), "--b--")
-	paths := postRoutes(f, true)
+	paths := postRoutes(true)
 	f.Fuzz(func(t *testing.T, which uint8, body string) {
 		request := httptest.NewRequest(http.MethodPost, paths[int(which)%len(paths)], strings.NewReader(body))
 		request.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
@@ -138,12 +139,12 @@ func FuzzQueries(f *testing.F) {
 			request.Header.Set("Authorization", "Bearer "+g.admin)
 			recorder := httptest.NewRecorder()
 			face.ServeHTTP(recorder, request)
-			h := heard{recorder.Code, recorder.Header(), recorder.Body.String()}
-			if h.status >= 500 && !strings.Contains(h.body, "failure: ") {
-				t.Errorf("%s %q: %d %s", method, path, h.status, h.body)
+			h := heard{Status: recorder.Code, Header: recorder.Header(), Body: recorder.Body.String()}
+			if h.Status >= 500 && !strings.Contains(h.Body, "failure: ") {
+				t.Errorf("%s %q: %d %s", method, path, h.Status, h.Body)
 			}
-			if h.header.Get("Content-Type") == "application/json" {
-				h.data(t)
+			if h.Header.Get("Content-Type") == "application/json" {
+				h.Data(t)
 			}
 		}
 	})

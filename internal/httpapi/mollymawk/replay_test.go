@@ -225,10 +225,10 @@ func (g *rig) fills(name, content string) {
 // replay sends a recorded request, byte by byte where it is no proper one.
 func (g *rig) replay(t *testing.T, r recording) string {
 	t.Helper()
-	a := ask{method: r.Request.Method, path: r.Request.Path, body: r.Request.Body, headers: map[string]string{}}
+	a := ask{Method: r.Request.Method, Path: r.Request.Path, Body: r.Request.Body, Headers: map[string]string{}}
 	for _, h := range r.Request.Headers {
 		if h[0] != "Host" && h[0] != "Content-Length" && h[0] != "Transfer-Encoding" {
-			a.headers[h[0]] = h[1]
+			a.Headers[h[0]] = h[1]
 		}
 	}
 	for _, p := range r.Request.Multipart {
@@ -236,19 +236,19 @@ func (g *rig) replay(t *testing.T, r recording) string {
 		if p.Data != nil {
 			value = strings.Repeat("x", p.Data.Bytes)
 		}
-		a.form = append(a.form, part{p.Name, value, p.Filename})
+		a.Form = append(a.Form, part{Name: p.Name, Value: value, File: p.Filename})
 	}
-	if strings.HasPrefix(a.body, "<multipart as in") {
-		a.form, a.body = createForm(map[string]any{"albatross_instance": "alpha", "unikernel_name": "tick1"}), ""
+	if strings.HasPrefix(a.Body, "<multipart as in") {
+		a.Form, a.Body = createForm(map[string]any{"albatross_instance": "alpha", "unikernel_name": "tick1"}), ""
 	}
-	if strings.Contains(a.path, "%zz") {
-		return g.raw(t, "GET "+a.path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	if strings.Contains(a.Path, "%zz") {
+		return g.raw(t, "GET "+a.Path+" HTTP/1.1\r\nHost: x\r\n\r\n")
 	}
-	if a.form != nil {
-		delete(a.headers, "Content-Type")
+	if a.Form != nil {
+		delete(a.Headers, "Content-Type")
 	}
-	request := a.request(t, g.url)
-	if _, typed := a.headers["Content-Type"]; !typed && a.form == nil {
+	request := a.Request(t, g.url)
+	if _, typed := a.Headers["Content-Type"]; !typed && a.Form == nil {
 		request.Header.Del("Content-Type")
 	}
 	if strings.Contains(r.Name, "chunked") {
@@ -263,7 +263,7 @@ func (g *rig) replay(t *testing.T, r recording) string {
 	if err != nil {
 		t.Fatalf("%s: %v", r.Name, err)
 	}
-	heard{response.StatusCode, response.Header, string(body)}.check(t, request)
+	heard{Status: response.StatusCode, Header: response.Header, Body: string(body)}.Check(t, request)
 	return normal(response.StatusCode, string(body), r.shownBody())
 }
 

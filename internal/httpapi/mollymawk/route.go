@@ -210,7 +210,7 @@ func (c *call) storageError(err error) reply {
 func (c *call) details(err error) string {
 	request := httpapi.OriginOf(c.ctx()).Request
 	c.options().Log.Error(err, "A call failed", "request", request, "path", c.r.URL.Path)
-	return kindOf(err) + " (request " + request + ")"
+	return httpapi.KindOf(err) + " (request " + request + ")"
 }
 
 // broken is for a handler that panicked: the program's fault, not the caller's.

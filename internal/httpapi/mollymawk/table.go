@@ -1,8 +1,9 @@
 package mollymawk
 
 import (
-	_ "embed" // the description of the API
 	"net/http"
+
+	"mollymawk.dev/operator/internal/httpapi/openapi"
 )
 
 const (
@@ -59,14 +60,9 @@ func (f *Face) table() []route {
 	}
 }
 
-//go:embed openapi.yaml
-var openAPIDocument []byte
-
-// OpenAPI is the description of the API, in OpenAPI 3.1.
-func OpenAPI() []byte { return openAPIDocument }
-
+// openAPI gives the description of all faces.
 func (c *call) openAPI() reply {
 	c.w.Header().Set("Content-Type", "application/yaml")
-	_, _ = c.w.Write(openAPIDocument)
+	_, _ = c.w.Write(openapi.Document)
 	return answered
 }

@@ -1,13 +1,10 @@
 package mollymawk
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"time"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"mollymawk.dev/operator/internal/services"
 )
@@ -148,21 +145,6 @@ func (c *call) refusedHere(t texts, err error) reply {
 		return c.unreadable(err)
 	}
 	return refuse(http.StatusInternalServerError, t.query+c.details(err))
-}
-
-// kindOf says what sort of failure it was, without anything that only the log
-// should have.
-func kindOf(err error) string {
-	reason := apierrors.ReasonForError(err)
-	switch {
-	case reason != "":
-		return "the object store: " + string(reason)
-	case errors.Is(err, context.Canceled):
-		return "an end of the call"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "a time-out"
-	}
-	return "an internal error"
 }
 
 // isAbout tells whether something is missing of which the services speak so.

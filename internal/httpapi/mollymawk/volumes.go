@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"mollymawk.dev/operator/internal/httpapi"
 	"mollymawk.dev/operator/internal/services"
 )
 
@@ -180,7 +181,7 @@ func (c *call) downloadVolume() reply {
 	h.Set("Content-Disposition", `attachment; filename="`+given+`_dump"`)
 	c.w.WriteHeader(http.StatusOK)
 	if _, err := io.CopyBuffer(onlyWriter{c.w}, data, make([]byte, copied)); err != nil {
-		c.options().Log.Info("A download ended early", "object", instance+"/"+name, "problem", kindOf(err))
+		c.options().Log.Info("A download ended early", "object", instance+"/"+name, "problem", httpapi.KindOf(err))
 		panic(http.ErrAbortHandler)
 	}
 	return answered

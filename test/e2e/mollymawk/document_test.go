@@ -8,20 +8,17 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mollymawk.dev/operator/albatross/albatrosstest"
-	"mollymawk.dev/operator/albatross/solo5"
 	"mollymawk.dev/operator/api/v1alpha1"
-	"mollymawk.dev/operator/internal/operator"
+	"mollymawk.dev/operator/test/e2e/site"
 )
 
 // The document's instance, user and files.
@@ -49,29 +46,35 @@ func requests(t *testing.T) map[string]string {
 	return all
 }
 
+// user is the document's, at a running program.
+type user struct {
+	*site.Site
+	token string
+}
+
+// in has what fails belong to a part of the test.
+func (s *user) in(t *testing.T) *user {
+	part := *s
+	part.Site = s.In(t)
+	return &part
+}
+
 // curl runs a request of the document, with the token and the files of this test in the places of the document's.
-func (s *site) curl(line string, changes ...string) string {
+func (s *user) curl(line string, changes ...string) string {
 	s.Helper()
-	line = strings.NewReplacer("<access_token>", s.token, "<existing_token>", s.token, "/path/to/", s.work+"/").Replace(line)
+	line = strings.NewReplacer("<access_token>", s.token, "<existing_token>", s.token, "/path/to/", s.Work+"/").Replace(line)
 	for i := 0; i < len(changes); i += 2 {
 		if !strings.Contains(line, changes[i]) {
 			s.Fatalf("%q is not in\n%s", changes[i], line)
 		}
 		line = strings.ReplaceAll(line, changes[i], changes[i+1])
 	}
-	cmd := exec.Command("bash", "-c", line)
-	cmd.Dir, cmd.Env = s.work, append(os.Environ(), "CURL_HOME="+s.work, "HOME="+s.work)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	output, err := cmd.Output()
-	if err != nil {
-		s.Fatalf("%s\n%v: %s", line, err, &stderr)
-	}
-	return string(output)
+	output, _ := s.Run(line)
+	return output
 }
 
 // want compares a reply, literally.
-func (s *site) want(what, got string, status int, title, data string) {
+func (s *user) want(what, got string, status int, title, data string) {
 	s.Helper()
 	want := fmt.Sprintf(`{"status":%d,"title":"%s","success":%t,"data":%s}`, status, title, status == 200, data)
 	if got != want {
@@ -79,23 +82,11 @@ func (s *site) want(what, got string, status int, title, data string) {
 	}
 }
 
-func (s *site) done(what, got, data string) { s.Helper(); s.want(what, got, 200, "200", data) }
+func (s *user) done(what, got, data string) { s.Helper(); s.want(what, got, 200, "200", data) }
 
-func (s *site) refused(what, got string, status int, text string) {
+func (s *user) refused(what, got string, status int, text string) {
 	s.Helper()
 	s.want(what, got, status, strconv.Itoa(status), strconv.Quote(text))
-}
-
-// data reads what a reply has.
-func (s *site) data(reply string, into any) {
-	s.Helper()
-	var envelope struct{ Data json.RawMessage }
-	if err := json.Unmarshal([]byte(reply), &envelope); err != nil {
-		s.Fatalf("%v in %s", err, reply)
-	}
-	if err := json.Unmarshal(envelope.Data, into); err != nil {
-		s.Fatalf("%v in %s", err, reply)
-	}
 }
 
 const (
@@ -103,7 +94,7 @@ const (
 	anyUUID = `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`
 )
 
-func (s *site) match(what, got, pattern string) {
+func (s *user) match(what, got, pattern string) {
 	s.Helper()
 	if !regexp.MustCompile(`^` + pattern + `$`).MatchString(got) {
 		s.Errorf("%s:\ngot %s\nwant like %s", what, got, pattern)
@@ -117,11 +108,12 @@ func withoutComma(line string) string {
 
 // TestDocument does what the document shows, in an order in which it makes sense.
 func TestDocument(t *testing.T) {
-	s, lines := newSite(t), requests(t)
+	s := &user{Site: site.New(t, site.Options{Server: "mollymawk.test", Email: "user@example.com", Password: "password123"})}
+	lines := requests(t)
 	for name, content := range map[string][]byte{
-		"hello_world.hvt": image(t), "disk_image.img": []byte("hello block"), "image.iso": bytes.Repeat([]byte("iso "), 1<<16),
+		"hello_world.hvt": s.Image(imageSize), "disk_image.img": []byte("hello block"), "image.iso": bytes.Repeat([]byte("iso "), 1<<16),
 	} {
-		s.write(filepath.Join(s.work, name), content)
+		s.Write(filepath.Join(s.Work, name), content)
 	}
 	uid := s.signIn(lines["Authentication"])
 	host := s.addHost(uid)
@@ -131,27 +123,11 @@ func TestDocument(t *testing.T) {
 	t.Run("Refusals", func(t *testing.T) { s.in(t).refusals(lines, host) })
 }
 
-// in has what fails belong to a part of the test.
-func (s *site) in(t *testing.T) *site {
-	part := *s
-	part.TB = t
-	return &part
-}
-
-func image(t *testing.T) []byte {
-	t.Helper()
-	content, err := albatrosstest.StandIn("test_tick", solo5.Image{Target: solo5.HVT, ABIVersion: 2}, imageSize)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
-}
-
 // signIn logs in as documented and makes the first token with the session, as a page would.
-func (s *site) signIn(line string) (uid string) {
+func (s *user) signIn(line string) (uid string) {
 	s.Helper()
 	var reply string
-	s.eventually("the administrator is there", func() bool {
+	s.Eventually("the administrator is there", func() bool {
 		reply = s.curl(line, "curl ", "curl -c cookies ")
 		return strings.Contains(reply, `"success":true`)
 	})
@@ -159,26 +135,16 @@ func (s *site) signIn(line string) (uid string) {
 		`"uuid":"`+anyUUID+`","tokens":\[\],"cookies":\[\{"name":"molly_session","created_at":"`+anyTime+`","value":"[^"]+","expires_in":604800,"uuid":"`+anyUUID+
 		`","last_access":"`+anyTime+`","user_agent":"curl/[^"]+"\}\],"created_at":"`+anyTime+`","updated_at":"`+anyTime+
 		`","email_verification_uuid":null,"active":true,"super_user":true,"unikernel_updates":\[\],"scaling_policies":\[\]\}\}`)
-	var user struct{ UUID string }
-	s.data(reply, &user)
-	var csrf struct {
-		Token string `json:"molly_csrf"`
-	}
-	s.data(s.curl("curl -b cookies https://mollymawk.test/api/account/csrf"), &csrf)
-	var token struct{ Value string }
-	s.data(s.curl(`curl -b cookies -d '{"token_name":"first","token_expiry":86400,"molly_csrf":"`+csrf.Token+`"}' https://mollymawk.test/api/tokens/create`), &token)
-	s.token = token.Value
-	return user.UUID
+	var profile struct{ UUID string }
+	s.Data(reply, &profile)
+	s.token = s.TokenOfSession("cookies")
+	return profile.UUID
 }
 
 // addHost adds a host as the document's instance, and lets the user have something of it.
-func (s *site) addHost(uid string) *albatrosstest.Host {
+func (s *user) addHost(uid string) *albatrosstest.Host {
 	s.Helper()
-	host, err := albatrosstest.New(albatrosstest.Options{})
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(host.Close)
+	host := s.NewHost()
 	address, port, err := net.SplitHostPort(host.Addr())
 	if err != nil {
 		s.Fatal(err)
@@ -191,9 +157,9 @@ func (s *site) addHost(uid string) *albatrosstest.Host {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.write(filepath.Join(s.work, "settings.json"), settings)
+	s.Write(filepath.Join(s.Work, "settings.json"), settings)
 	s.done("add an instance", s.admin("settings/albatross/create", "@settings.json"), `"Configuration updated successfully"`)
-	s.eventually("the user's namespace is there", func() bool {
+	s.Eventually("the user's namespace is there", func() bool {
 		return !strings.Contains(s.admin("u/policy/update", s.policy(uid, 1)), "namespace")
 	})
 	s.done("set the policy", s.admin("u/policy/update", s.policy(uid, 10)),
@@ -201,24 +167,24 @@ func (s *site) addHost(uid string) *albatrosstest.Host {
 	return host
 }
 
-func (s *site) policy(uid string, unikernels int) string {
+func (s *user) policy(uid string, unikernels int) string {
 	return fmt.Sprintf(`{"user_uuid":"%s","albatross_instance":"%s","unikernels":%d,"memory":512,"block":2048,"cpuids":"0,1","bridges":"service"}`, uid, instance, unikernels)
 }
 
 // admin makes a call of administration.
-func (s *site) admin(path, body string) string {
+func (s *user) admin(path, body string) string {
 	s.Helper()
 	return s.curl(`curl -H "Authorization: Bearer <access_token>" -d '` + body + `' https://mollymawk.test/api/admin/` + path)
 }
 
-func (s *site) tokens(lines map[string]string) {
+func (s *user) tokens(lines map[string]string) {
 	create, update, remove := lines["Create a new API Key (Token)"], lines["Upade an API Key"], lines["Delete an API Key"]
 	s.match("a comma too many", s.curl(create), `\{"status":400,"title":"400","success":false,"data":"Line 4, bytes 2-3:\\\\nExpected string or identifier but found '\}'"\}`)
 	reply := s.curl(withoutComma(create))
 	s.match("create", reply, `\{"status":200,"title":"200","success":true,"data":\{"token_type":"Bearer","value":"`+anyUUID+`","expires_in":400000,"created_at":"`+anyTime+
 		`","last_access":"`+anyTime+`","name":"Gitlab CI","usage_count":0\}\}`)
 	var token struct{ Value string }
-	s.data(reply, &token)
+	s.Data(reply, &token)
 	s.refused("update of an unknown one", s.curl(update), 404, "Token not found")
 	s.match("update", s.curl(update, "3cb6bc72-a52d-4f4f-969c-c85465875774", token.Value), `\{"status":200,"title":"200","success":true,"data":\{"token_type":"Bearer","value":"`+
 		token.Value+`","expires_in":800000,"created_at":"`+anyTime+`","last_access":"`+anyTime+`","name":"updated-gitlab-token","usage_count":0\}\}`)
@@ -228,7 +194,7 @@ func (s *site) tokens(lines map[string]string) {
 	s.refused("use of a deleted one", other.curl(lines["List unikernels"]), 400, "Token value is not valid "+token.Value)
 }
 
-func (s *site) unikernels(lines map[string]string, host *albatrosstest.Host) {
+func (s *user) unikernels(lines map[string]string, host *albatrosstest.Host) {
 	list := lines["List unikernels"]
 	s.want("empty list", s.curl(list), 200, "Unikernel Information", `{"data":[[]],"errors":[]}`)
 	s.done("create", s.curl(lines["Deploy a unikernel"]), `"created unikernel"`)
@@ -255,7 +221,7 @@ func (s *site) unikernels(lines map[string]string, host *albatrosstest.Host) {
 }
 
 // listed is how the host shows the unikernel: it may have put the name before the arguments.
-func (s *site) listed(shown, list string) string {
+func (s *user) listed(shown, list string) string {
 	if strings.Contains(s.curl(list), `"arguments":[]`) {
 		return strings.Replace(shown, `"--name=hello-world"`, "", 1)
 	}
@@ -263,22 +229,10 @@ func (s *site) listed(shown, list string) string {
 }
 
 // sameInKubernetes demands that what curl made is an object like all others.
-func (s *site) sameInKubernetes() {
+func (s *user) sameInKubernetes() {
 	s.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(s.folder, "kubeconfig"))
-	if err != nil {
-		s.Fatal(err)
-	}
-	scheme, err := operator.Scheme()
-	if err != nil {
-		s.Fatal(err)
-	}
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		s.Fatal(err)
-	}
 	var uk v1alpha1.Unikernel
-	if err := c.Get(s.Context(), client.ObjectKey{Namespace: "user", Name: "hello-world"}, &uk); err != nil {
+	if err := s.Client().Get(s.Context(), client.ObjectKey{Namespace: "user", Name: "hello-world"}, &uk); err != nil {
 		s.Fatal(err)
 	}
 	if uk.Spec.InstanceRef.Name != instance || uk.Spec.Image.Stored == nil || uk.Spec.MemoryMiB() != 64 || uk.Spec.RestartPolicy.Type != v1alpha1.RestartNever {
@@ -287,7 +241,7 @@ func (s *site) sameInKubernetes() {
 }
 
 // console reads until the host has printed a line of the test's own.
-func (s *site) console(line string, host *albatrosstest.Host) {
+func (s *user) console(line string, host *albatrosstest.Host) {
 	s.Helper()
 	if !host.Print("user:hello-world", `[INFO] <Hello> & "World"`) {
 		s.Fatal("it does not run")
@@ -309,24 +263,24 @@ func (s *site) console(line string, host *albatrosstest.Host) {
 	}
 }
 
-func (s *site) volumes(lines map[string]string) {
+func (s *user) volumes(lines map[string]string) {
 	create, download := lines["Create a block device"], lines["Downloading Data from a block device"]
 	// A label has no underscore, on the hosts of the original too.
 	s.refused("the document's name", s.curl(create), 400, "Invalid block name: invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)")
 	s.done("create", s.curl(create, "data_vol_1", "data-vol-1"), `"set block device"`)
 	s.refused("create again", s.curl(create, "data_vol_1", "data-vol-1"), 500, "an error with albatross. got failure: block device with same name already exists")
-	s.done("create without data", s.curl(create, "data_vol_1", "vol1", "1024", "1", "@"+s.work+"/disk_image.img", "undefined"), `"set block device"`)
+	s.done("create without data", s.curl(create, "data_vol_1", "vol1", "1024", "1", "@"+s.Work+"/disk_image.img", "undefined"), `"set block device"`)
 	s.done("upload", s.curl(lines["Upload Data to a block device"]), `"set block device"`)
 	s.done("create to delete", s.curl(create, "data_vol_1", "my-data-vol", "1024", "1"), `"set block device"`)
 	s.refused("a comma too many", s.curl(lines["Delete a block device"]), 400, `Line 4, bytes 2-3:\nExpected string or identifier but found '}'`)
 	s.done("delete", s.curl(withoutComma(lines["Delete a block device"])), `"removed block"`)
 	s.refused("delete again", s.curl(withoutComma(lines["Delete a block device"])), 500, "failure: remove block: not found")
 
-	dump := filepath.Join(s.work, "data_vol_1_dump.img")
+	dump := filepath.Join(s.Work, "data_vol_1_dump.img")
 	s.curl(withoutComma(download))
-	s.refused("download of the document's name", string(s.read(dump)), 400, "Couldn't convert block name: invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)")
+	s.refused("download of the document's name", string(s.Read(dump)), 400, "Couldn't convert block name: invalid label (only [a-zA-Z0-9-.] allowed, 1 to 63 chars)")
 	s.curl(withoutComma(download), "data_vol_1\"", "vol1\"")
-	z, err := zlib.NewReader(bytes.NewReader(s.read(dump)))
+	z, err := zlib.NewReader(bytes.NewReader(s.Read(dump)))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -337,17 +291,8 @@ func (s *site) volumes(lines map[string]string) {
 	}
 }
 
-func (s *site) read(file string) []byte {
-	s.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		s.Fatal(err)
-	}
-	return content
-}
-
 // refusals has each kind of error come from the real parts.
-func (s *site) refusals(lines map[string]string, host *albatrosstest.Host) {
+func (s *user) refusals(lines map[string]string, host *albatrosstest.Host) {
 	create := lines["Deploy a unikernel"]
 	s.refused("an instance that is not there", s.curl(create, "eu-west-2", "nowhere"), 404, "Error finding albatross instance: nowhere")
 	s.refused("a name that is none", s.curl(create, "unikernel_name=hello-world", "unikernel_name=a:b"), 400,
@@ -355,12 +300,12 @@ func (s *site) refusals(lines map[string]string, host *albatrosstest.Host) {
 	s.refused("arguments that are none", s.curl(create, `"memory": 64`, `"memory": "64"`), 400, "Invalid unikernel arguments: memory must be an integer")
 	s.match("beyond the policy", s.curl(create, `"memory": 64`, `"memory": 4096`), `\{"status":500,"title":"500","success":false,"data":"Albatross Response Error: failure: .*memory.*"\}`)
 	s.want("nothing is left", s.curl(lines["List unikernels"]), 200, "Unikernel Information", `{"data":[[]],"errors":[]}`)
-	s.refused("no image", s.curl(create, "binary=@"+s.work+"/hello_world.hvt", "other=1"), 400, "One or more required fields are missing.")
+	s.refused("no image", s.curl(create, "binary=@"+s.Work+"/hello_world.hvt", "other=1"), 400, "One or more required fields are missing.")
 
 	lift := host.Inject(albatrosstest.Fault{Kind: albatrosstest.Refuse})
 	defer lift()
 	// Three looks have to fail; a retry is one.
-	s.eventually("the host is lost", func() bool {
+	s.Eventually("the host is lost", func() bool {
 		s.curl(lines["Retry Albatross Connection (Admin)"])
 		return strings.Contains(s.curl(lines["List unikernels"]), `"errors":[{`)
 	})

@@ -1,4 +1,4 @@
-package mollymawk_test
+package site
 
 import (
 	"os/exec"

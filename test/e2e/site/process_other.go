@@ -1,6 +1,6 @@
 //go:build !linux
 
-package mollymawk_test
+package site
 
 import "os/exec"
 
