@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -15,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,25 +199,60 @@ func (a *api) send(request *http.Request, data any) error {
 
 // post sends a form whose last part is a file of some size.
 func (a *api) post(path string, fields map[string]string, name string, file io.Reader, size int64) error {
+	request, err := a.formRequest(path, fields, name, file, size)
+	if err != nil {
+		return err
+	}
+	return a.send(request, nil)
+}
+
+func (a *api) formRequest(path string, fields map[string]string, name string, file io.Reader, size int64) (*http.Request, error) {
 	var before bytes.Buffer
 	form := multipart.NewWriter(&before)
 	for field, value := range fields {
 		if err := form.WriteField(field, value); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if _, err := form.CreateFormFile(name, name); err != nil {
-		return err
+		return nil, err
 	}
 	after := "\r\n--" + form.Boundary() + "--\r\n"
 	length := int64(before.Len()) + size + int64(len(after))
-	request, err := a.request(a.Context(), http.MethodPost, path, io.MultiReader(&before, file, bytes.NewReader([]byte(after))))
+	request, err := a.request(a.Context(), http.MethodPost, path, io.MultiReader(&before, file, strings.NewReader(after)))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request.ContentLength = length
 	request.Header.Set("Content-Type", form.FormDataContentType())
-	return a.send(request, nil)
+	return request, nil
+}
+
+// exchange sends a request over a connection of its own and hands the body of the answer to take. It copies as a relay does, where
+// http.Client would copy once more.
+func (a *api) exchange(request *http.Request, take func(io.Reader) error) error {
+	conn := a.dialTLS(a.address)
+	defer conn.Close()
+	head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n", request.Method, request.URL.RequestURI(), request.URL.Host, request.ContentLength)
+	for name := range request.Header {
+		head += name + ": " + request.Header.Get(name) + "\r\n"
+	}
+	if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
+		return err
+	}
+	if _, err := copyPlain(conn, request.Body); err != nil {
+		return err
+	}
+	response, err := http.ReadResponse(bufio.NewReaderSize(conn, relayBuffer), request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(response.Body)
+		return fmt.Errorf("%s %s: %s: %s", request.Method, request.URL.Path, response.Status, text)
+	}
+	return take(response.Body)
 }
 
 // direct is a client of the host itself, and the scope of the user's place.

@@ -59,8 +59,8 @@ func (a *api) relay(serve func(net.Conn) error) (address string, ended <-chan er
 	return listener.Addr().String(), result
 }
 
-// dialRelay is the client of a relay.
-func (a *api) dialRelay(address string) *tls.Conn {
+// dialTLS is the client of a relay, or of the API.
+func (a *api) dialTLS(address string) *tls.Conn {
 	a.Helper()
 	conn, err := tls.Dial("tcp", address, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: a.trusted})
 	a.must(err)

@@ -57,7 +57,14 @@ func (a *api) timed(do func() error) time.Duration {
 }
 
 func (a *api) upload(volume string) error {
-	return a.post("/api/volume/upload", volumeFields(volume), "block_data", &numbered{left: transferSize}, transferSize)
+	request, err := a.formRequest("/api/volume/upload", volumeFields(volume), "block_data", &numbered{left: transferSize}, transferSize)
+	if err != nil {
+		return err
+	}
+	return a.exchange(request, func(answer io.Reader) error {
+		_, err := io.ReadAll(answer)
+		return err
+	})
 }
 
 func (a *api) download(volume string) error {
@@ -66,16 +73,13 @@ func (a *api) download(volume string) error {
 	if err != nil {
 		return err
 	}
-	response, err := a.client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	check := &numberedCheck{}
-	if _, err := copyPlain(check, response.Body); err != nil {
-		return err
-	}
-	return check.complete()
+	return a.exchange(request, func(answer io.Reader) error {
+		check := &numberedCheck{}
+		if _, err := copyPlain(check, answer); err != nil {
+			return err
+		}
+		return check.complete()
+	})
 }
 
 func (a *api) rawUpload(volume string) error {
@@ -91,7 +95,7 @@ func (a *api) rawUpload(volume string) error {
 		_, err = client.Write([]byte{1})
 		return err
 	})
-	client := a.dialRelay(address)
+	client := a.dialTLS(address)
 	defer client.Close()
 	_, err1 := copyPlain(client, &numbered{left: transferSize})
 	_, err2 := io.ReadFull(client, make([]byte, 1))
@@ -109,7 +113,7 @@ func (a *api) rawDownload(volume string) error {
 		_, err = copyPlain(client, host)
 		return err
 	})
-	client := a.dialRelay(address)
+	client := a.dialTLS(address)
 	defer client.Close()
 	n, err := copyPlain(io.Discard, client)
 	if n < transferSize {

@@ -1,6 +1,7 @@
 package mollymawk
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net/http"
@@ -180,17 +181,23 @@ func (c *call) downloadVolume() reply {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="`+given+`_dump"`)
 	c.w.WriteHeader(http.StatusOK)
-	if _, err := io.CopyBuffer(onlyWriter{c.w}, data, make([]byte, copied)); err != nil {
+	// A host sends 4 KiB at a time, which would be as many small pieces here.
+	gathered := bufio.NewWriterSize(onlyWriter{c.w}, copied)
+	_, err = gathered.ReadFrom(data)
+	if err == nil {
+		err = gathered.Flush()
+	}
+	if err != nil {
 		c.options().Log.Info("A download ended early", "object", instance+"/"+name, "problem", httpapi.KindOf(err))
 		panic(http.ErrAbortHandler)
 	}
 	return answered
 }
 
-// copied is how much of a download is copied at a time.
+// copied is how much of a download is sent at a time.
 const copied = 64 << 10
 
-// onlyWriter has io.CopyBuffer use its buffer.
+// onlyWriter has bufio use its buffer.
 type onlyWriter struct{ io.Writer }
 
 // bounded fails after a number of bytes, where io.LimitReader would end well.
