@@ -22,10 +22,10 @@ import (
 	"mollymawk.dev/operator/internal/redact"
 )
 
-// gcPercent has the garbage collector run somewhat more often than by default:
-// what the operator holds is caches, which change little, and every object in them
-// counts nearly twice.
-const gcPercent = 75
+// gcPercent has the garbage collector run more often than by default: what the
+// operator holds is caches, which change little, and without it every object in
+// them counts twice.
+const gcPercent = 50
 
 func main() {
 	err := run(ctrl.SetupSignalHandler(), os.Args[1:])
