@@ -59,7 +59,8 @@ func (n *news) tell(o client.Object) {
 	}
 }
 
-// hear has changes of objects told to those who wait, until stop.
+// hear has changes of objects told to those who wait, until stop. One may still be
+// told after stop, for informers do not wait for their handlers.
 func (s *Services) hear(ctx context.Context) (stop func(), err error) {
 	var stops []func()
 	stop = func() {
@@ -74,9 +75,9 @@ func (s *Services) hear(ctx context.Context) (stop func(), err error) {
 			return nil, fmt.Errorf("services: %w", err)
 		}
 		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(o any) { s.changed(o, false) },
-			UpdateFunc: func(_, o any) { s.changed(o, false) },
-			DeleteFunc: func(o any) { s.changed(o, true) },
+			AddFunc:    func(o any) { s.changed(ctx, o, false) },
+			UpdateFunc: func(_, o any) { s.changed(ctx, o, false) },
+			DeleteFunc: func(o any) { s.changed(ctx, o, true) },
 		})
 		if err != nil {
 			stop()
@@ -87,7 +88,7 @@ func (s *Services) hear(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
-func (s *Services) changed(o any, deleted bool) {
+func (s *Services) changed(ctx context.Context, o any, deleted bool) {
 	if last, ok := o.(cache.DeletedFinalStateUnknown); ok {
 		o = last.Obj
 	}
@@ -97,7 +98,7 @@ func (s *Services) changed(o any, deleted bool) {
 	}
 	s.news.tell(object)
 	if instance, name := whereabouts(object); instance != "" && s.outdated(instance, name, object, deleted) {
-		s.looks.again(instance, func(ctx context.Context) error {
+		s.looks.again(ctx, instance, func(ctx context.Context) error {
 			_, err := s.Hosts.Refresh(ctx, instance)
 			return err
 		})
@@ -150,15 +151,20 @@ type looks struct {
 	// under has the hosts that are being looked at, and whether they shall be once
 	// more.
 	under map[string]bool
+	ended bool
 	work  sync.WaitGroup
 }
 
 // lookLimit is how long a look is waited for.
 const lookLimit = 30 * time.Second
 
-func (l *looks) again(instance string, look func(context.Context) error) {
+// again looks at a host soon, unless looks have ended.
+func (l *looks) again(ctx context.Context, instance string, look func(context.Context) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
 	if _, busy := l.under[instance]; busy {
 		l.under[instance] = true
 		return
@@ -169,7 +175,7 @@ func (l *looks) again(instance string, look func(context.Context) error) {
 	l.under[instance] = false
 	l.work.Go(func() {
 		for more := true; more; more = l.more(instance) {
-			ctx, cancel := context.WithTimeout(context.Background(), lookLimit)
+			ctx, cancel := context.WithTimeout(ctx, lookLimit)
 			err := look(ctx)
 			cancel()
 			if errors.Is(err, hosts.ErrNotConnected) {
@@ -184,7 +190,7 @@ func (l *looks) again(instance string, look func(context.Context) error) {
 func (l *looks) more(instance string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.under[instance] {
+	if l.under[instance] && !l.ended {
 		l.under[instance] = false
 		return true
 	}
@@ -198,4 +204,10 @@ func (l *looks) forget(instance string) {
 	delete(l.under, instance)
 }
 
-func (l *looks) wait() { l.work.Wait() }
+// end begins nothing any more and waits for what is under way.
+func (l *looks) end() {
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+	l.work.Wait()
+}

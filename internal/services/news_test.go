@@ -58,24 +58,57 @@ func TestLooksAreShared(t *testing.T) {
 		<-goOn
 		return nil
 	}
-	l.again("one", look)
+	l.again(t.Context(), "one", look)
 	<-begun
 	for range 50 { // all of these are served by one more
-		l.again("one", look)
+		l.again(t.Context(), "one", look)
 	}
-	l.again("two", look) // another host is not held up
+	l.again(t.Context(), "two", look) // another host is not held up
 	<-begun
 	close(goOn)
-	l.wait()
+	l.work.Wait()
 	if n := looked.Load(); n != 3 {
 		t.Errorf("looked %d times", n)
 	}
 	lost := func(context.Context) error { return hosts.ErrNotConnected }
-	l.again("one", lost)
-	l.wait()
+	l.again(t.Context(), "one", lost)
+	l.work.Wait()
 	if len(l.under) != 0 {
 		t.Errorf("%v is kept", l.under)
 	}
+}
+
+// TestLooksEnd tells of changes while looks end, as informers do.
+func TestLooksEnd(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	ctx, cancel := context.WithCancel(t.Context())
+	var l looks
+	begun := make(chan struct{})
+	l.again(ctx, "slow", func(ctx context.Context) error {
+		close(begun)
+		<-ctx.Done() // a look at a host that does not answer
+		return ctx.Err()
+	})
+	<-begun
+	var ended atomic.Bool
+	var informers sync.WaitGroup
+	for range 10 {
+		informers.Go(func() {
+			for range 100 {
+				l.again(ctx, "one", func(context.Context) error {
+					if ended.Load() {
+						t.Error("it looks after the end")
+					}
+					return nil
+				})
+			}
+		})
+	}
+	cancel()
+	l.end()
+	ended.Store(true)
+	informers.Wait()
+	l.work.Wait()
 }
 
 func TestNamesAreTakenOnce(t *testing.T) {

@@ -117,7 +117,7 @@ func (s *Services) Start(ctx context.Context) error {
 	<-ctx.Done()
 	stop()
 	s.consoles.close()
-	s.looks.wait()
+	s.looks.end()
 	return nil
 }
 
