@@ -233,6 +233,9 @@ func (s *session) connect(pair tls.Certificate) error {
 type link struct {
 	net.Conn
 	over bool
+	// held is what was written while gathering.
+	gathering bool
+	held      []byte
 }
 
 // Read implements net.Conn.
@@ -240,6 +243,28 @@ func (l *link) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
 	l.over = l.over || err != nil
 	return n, err
+}
+
+// Write implements net.Conn.
+func (l *link) Write(p []byte) (int, error) {
+	if l.gathering {
+		l.held = append(l.held, p...)
+		return len(p), nil
+	}
+	return l.Conn.Write(p)
+}
+
+// gather sends all that is written meanwhile at once. By itself TLS sends each of
+// its records of 16 KiB, and a host that waits would be woken by each.
+func (l *link) gather(write func() error) error {
+	l.gathering, l.held = true, l.held[:0]
+	err := write()
+	l.gathering = false
+	if err != nil {
+		return err
+	}
+	_, err = l.Write(l.held)
+	return err
 }
 
 // close ends the connection. The host reads to the end of what it wants by

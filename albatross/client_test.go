@@ -14,6 +14,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -340,6 +341,41 @@ func TestUploadBytes(t *testing.T) {
 		if !bytes.Equal(got.Bytes(), data) {
 			t.Errorf("%d bytes arrived as %d others", size, got.Len())
 		}
+	}
+}
+
+// counted is a connection that counts what is written to it.
+type counted struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
+// TestUploadWakes demands that a chunk, which takes four records, goes to the network
+// as one.
+func TestUploadWakes(t *testing.T) {
+	const size, chunk = 1 << 20, 64<<10 - 4
+	var writes atomic.Int64
+	client := script(t, func(p *peer) {
+		if err := p.take(discard{}); err == nil {
+			p.say(wire.Text{Text: "created unikernel"})
+		}
+	}).client(t, albatross.Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		return counted{conn, &writes}, err
+	}})
+	create := func(size int) int64 {
+		before := writes.Load()
+		text, err := client.Create(t.Context(), nil, "web", albatross.Config{}, imageOf(noise(size)))
+		wantText(t, text, err, "created unikernel")
+		return writes.Load() - before
+	}
+	if one, all := create(1), create(size); all-one > size/chunk+1 {
+		t.Errorf("%d writes more for %d bytes", all-one, size)
 	}
 }
 

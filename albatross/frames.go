@@ -154,7 +154,10 @@ func (w *chunks) putLength() {
 
 func (w *chunks) send() error {
 	w.session.wait(w.session.client.options.Timeout)
-	_, err := w.session.conn.Write(w.buffer)
+	err := w.session.link.gather(func() error {
+		_, err := w.session.conn.Write(w.buffer)
+		return err
+	})
 	w.buffer = w.buffer[:lengthSize]
 	return err
 }

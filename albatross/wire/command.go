@@ -281,13 +281,13 @@ func (d *decoder) version() {
 }
 
 func (d *decoder) command() (c Command) {
-	d.choice("command", map[uint8]func(*decoder){
-		groupConsole:    func(d *decoder) { c = d.consoleCommand() },
-		groupStatistics: func(d *decoder) { c = d.statsCommand() },
-		groupLog:        func(d *decoder) { d.fail("commands about logs are no longer part of the protocol") },
-		groupUnikernel:  func(d *decoder) { c = d.unikernelCommand() },
-		groupPolicy:     func(d *decoder) { c = d.policyCommand() },
-		groupBlock:      func(d *decoder) { c = d.blockCommand() },
+	d.choice("command", []alternative{
+		{groupConsole, func(d *decoder) { c = d.consoleCommand() }},
+		{groupStatistics, func(d *decoder) { c = d.statsCommand() }},
+		{groupLog, func(d *decoder) { d.fail("commands about logs are no longer part of the protocol") }},
+		{groupUnikernel, func(d *decoder) { c = d.unikernelCommand() }},
+		{groupPolicy, func(d *decoder) { c = d.policyCommand() }},
+		{groupBlock, func(d *decoder) { c = d.blockCommand() }},
 	})
 	return c
 }
@@ -296,55 +296,55 @@ func (d *decoder) unikernelCommand() (c Command) {
 	null := func(is Command) func(*decoder) {
 		return func(d *decoder) { d.null("unikernel command"); c = is }
 	}
-	d.choice("unikernel command", map[uint8]func(*decoder){
-		3:  null(UnikernelDestroy{}),
-		9:  func(d *decoder) { c = UnikernelCreate{d.configWithoutStartup()} },
-		10: func(d *decoder) { c = UnikernelForceCreate{d.configWithoutStartup()} },
-		11: func(d *decoder) { c = UnikernelGet{d.int("compression level")} },
-		14: func(d *decoder) { c = d.restart() },
-		15: null(OldUnikernelInfo4{}),
-		16: func(d *decoder) { c = UnikernelCreate{d.configWithOneCPU()} },
-		17: func(d *decoder) { c = UnikernelForceCreate{d.configWithOneCPU()} },
-		18: null(OldUnikernelInfo5{}),
-		19: null(UnikernelInfo{}),
-		20: func(d *decoder) { c = UnikernelCreate{d.config()} },
-		21: func(d *decoder) { c = UnikernelForceCreate{d.config()} },
+	d.choice("unikernel command", []alternative{
+		{3, null(UnikernelDestroy{})},
+		{9, func(d *decoder) { c = UnikernelCreate{d.configWithoutStartup()} }},
+		{10, func(d *decoder) { c = UnikernelForceCreate{d.configWithoutStartup()} }},
+		{11, func(d *decoder) { c = UnikernelGet{d.int("compression level")} }},
+		{14, func(d *decoder) { c = d.restart() }},
+		{15, null(OldUnikernelInfo4{})},
+		{16, func(d *decoder) { c = UnikernelCreate{d.configWithOneCPU()} }},
+		{17, func(d *decoder) { c = UnikernelForceCreate{d.configWithOneCPU()} }},
+		{18, null(OldUnikernelInfo5{})},
+		{19, null(UnikernelInfo{})},
+		{20, func(d *decoder) { c = UnikernelCreate{d.config()} }},
+		{21, func(d *decoder) { c = UnikernelForceCreate{d.config()} }},
 	})
 	return c
 }
 
 func (d *decoder) restart() (c UnikernelRestart) {
-	d.choice("restart", map[uint8]func(*decoder){
-		0: func(d *decoder) { d.null("no arguments") },
-		1: func(d *decoder) { c.Arguments = new(d.argumentsWithoutStartup()) },
-		2: func(d *decoder) { c.Arguments = new(d.argumentsWithOneCPU()) },
-		3: func(d *decoder) { c.Arguments = new(d.arguments()) },
+	d.choice("restart", []alternative{
+		{0, func(d *decoder) { d.null("no arguments") }},
+		{1, func(d *decoder) { c.Arguments = new(d.argumentsWithoutStartup()) }},
+		{2, func(d *decoder) { c.Arguments = new(d.argumentsWithOneCPU()) }},
+		{3, func(d *decoder) { c.Arguments = new(d.arguments()) }},
 	})
 	return c
 }
 
 func (d *decoder) policyCommand() (c Command) {
-	d.choice("policy command", map[uint8]func(*decoder){
-		0: func(d *decoder) { d.null("info"); c = PolicyInfo{} },
-		1: func(d *decoder) { c = PolicyAdd{d.policy()} },
-		2: func(d *decoder) { d.null("remove"); c = PolicyRemove{} },
+	d.choice("policy command", []alternative{
+		{0, func(d *decoder) { d.null("info"); c = PolicyInfo{} }},
+		{1, func(d *decoder) { c = PolicyAdd{d.policy()} }},
+		{2, func(d *decoder) { d.null("remove"); c = PolicyRemove{} }},
 	})
 	return c
 }
 
 func (d *decoder) blockCommand() (c Command) {
-	d.choice("block command", map[uint8]func(*decoder){
-		0: func(d *decoder) { d.null("info"); c = BlockList{} },
-		1: func(d *decoder) { c = BlockAdd{d.int("size")} },
-		2: func(d *decoder) { d.null("remove"); c = BlockRemove{} },
-		3: func(d *decoder) { c = d.oldBlockAdd() },
-		4: func(d *decoder) {
+	d.choice("block command", []alternative{
+		{0, func(d *decoder) { d.null("info"); c = BlockList{} }},
+		{1, func(d *decoder) { c = BlockAdd{d.int("size")} }},
+		{2, func(d *decoder) { d.null("remove"); c = BlockRemove{} }},
+		{3, func(d *decoder) { c = d.oldBlockAdd() }},
+		{4, func(d *decoder) {
 			compressed, data := d.imageData("set")
 			c = OldBlockSet{compressed, data}
-		},
-		5: func(d *decoder) { c = OldBlockDump{d.int("compression level")} },
-		6: func(d *decoder) { c = BlockDump{d.int("compression level")} },
-		7: func(d *decoder) { c = BlockSet{d.bool("compressed")} },
+		}},
+		{5, func(d *decoder) { c = OldBlockDump{d.int("compression level")} }},
+		{6, func(d *decoder) { c = BlockDump{d.int("compression level")} }},
+		{7, func(d *decoder) { c = BlockSet{d.bool("compressed")} }},
 	})
 	return c
 }
@@ -361,28 +361,28 @@ func (d *decoder) oldBlockAdd() (c OldBlockAdd) {
 }
 
 func (d *decoder) consoleCommand() (c Command) {
-	d.choice("console command", map[uint8]func(*decoder){
-		0: func(d *decoder) { c = ConsoleAdd{d.int("maximum of unikernels")} },
-		2: func(d *decoder) { c = d.consoleSubscribe() },
-		3: func(d *decoder) { d.null("list inactive"); c = ConsoleListInactive{} },
+	d.choice("console command", []alternative{
+		{0, func(d *decoder) { c = ConsoleAdd{d.int("maximum of unikernels")} }},
+		{2, func(d *decoder) { c = d.consoleSubscribe() }},
+		{3, func(d *decoder) { d.null("list inactive"); c = ConsoleListInactive{} }},
 	})
 	return c
 }
 
 func (d *decoder) consoleSubscribe() (c ConsoleSubscribe) {
-	d.choice("subscribe", map[uint8]func(*decoder){
-		0: func(d *decoder) { c.Since = new(d.time("since")) },
-		1: func(d *decoder) { c.Count = d.int("count") },
+	d.choice("subscribe", []alternative{
+		{0, func(d *decoder) { c.Since = new(d.time("since")) }},
+		{1, func(d *decoder) { c.Count = d.int("count") }},
 	})
 	return c
 }
 
 func (d *decoder) statsCommand() (c Command) {
-	d.choice("statistics command", map[uint8]func(*decoder){
-		0: func(d *decoder) { c = d.statsAdd() },
-		1: func(d *decoder) { d.null("remove"); c = StatsRemove{} },
-		2: func(d *decoder) { d.null("subscribe"); c = StatsSubscribe{} },
-		3: func(d *decoder) { d.null("initial"); c = StatsInitial{} },
+	d.choice("statistics command", []alternative{
+		{0, func(d *decoder) { c = d.statsAdd() }},
+		{1, func(d *decoder) { d.null("remove"); c = StatsRemove{} }},
+		{2, func(d *decoder) { d.null("subscribe"); c = StatsSubscribe{} }},
+		{3, func(d *decoder) { d.null("initial"); c = StatsInitial{} }},
 	})
 	return c
 }

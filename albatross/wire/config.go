@@ -36,9 +36,9 @@ func addType(b *builder, t Type) {
 }
 
 func (d *decoder) unikernelType() (t Type) {
-	d.choice("type", map[uint8]func(*decoder){
-		0: func(d *decoder) { d.null("solo5"); t = Solo5 },
-		1: func(d *decoder) { d.null("bhyve"); t = BHyve },
+	d.choice("type", []alternative{
+		{0, func(d *decoder) { d.null("solo5"); t = Solo5 }},
+		{1, func(d *decoder) { d.null("bhyve"); t = BHyve }},
 	})
 	return t
 }
@@ -61,14 +61,14 @@ func addFailBehaviour(b *builder, f FailBehaviour) {
 }
 
 func (d *decoder) failBehaviour() (f FailBehaviour) {
-	d.choice("fail behaviour", map[uint8]func(*decoder){
-		0: func(d *decoder) { d.null("quit") },
-		1: func(d *decoder) {
+	d.choice("fail behaviour", []alternative{
+		{0, func(d *decoder) { d.null("quit") }},
+		{1, func(d *decoder) {
 			f.Restart = true
 			if codes := d.intSet(asn1.SET, "exit codes"); len(codes) > 0 {
 				f.ExitCodes = codes
 			}
-		},
+		}},
 	})
 	return f
 }

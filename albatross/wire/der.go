@@ -19,28 +19,28 @@ const (
 
 func contextTag(n uint8) asn1.Tag { return asn1.Tag(n).ContextSpecific().Constructed() }
 
-// decoder reads DER and remembers the first error, which is shared with the
-// decoders of nested values; after an error every read gives a zero value.
+// decoder reads DER and remembers the first error; after that every read gives a
+// zero value.
 type decoder struct {
+	// in is what is left of the value that is read at present.
 	in  cryptobyte.String
-	err *error
+	err error
 }
 
 // decode runs read over the whole of der and gives the first error, also when
 // something is left over.
 func decode(der []byte, what string, read func(*decoder)) error {
-	var err error
-	d := &decoder{in: der, err: &err}
+	d := &decoder{in: der}
 	read(d)
 	d.end(what)
-	return err
+	return d.err
 }
 
-func (d *decoder) failed() bool { return *d.err != nil }
+func (d *decoder) failed() bool { return d.err != nil }
 
 func (d *decoder) fail(format string, args ...any) {
-	if *d.err == nil {
-		*d.err = fmt.Errorf(format, args...)
+	if d.err == nil {
+		d.err = fmt.Errorf(format, args...)
 	}
 	d.in = nil
 }
@@ -65,12 +65,15 @@ func (d *decoder) value(tag asn1.Tag, what string) cryptobyte.String {
 
 // nested reads one element with the given tag and has read take all its content.
 func (d *decoder) nested(tag asn1.Tag, what string, read func(*decoder)) {
-	inner := &decoder{in: d.value(tag, what), err: d.err}
+	content := d.value(tag, what)
 	if d.failed() {
 		return
 	}
-	read(inner)
-	inner.end(what)
+	rest := d.in
+	d.in = content
+	read(d)
+	d.end(what)
+	d.in = rest
 }
 
 func (d *decoder) sequence(what string, read func(*decoder)) {
@@ -101,11 +104,17 @@ func (d *decoder) optional(n uint8, what string, read func(*decoder)) {
 	}
 }
 
+// alternative is what an element with this tag is.
+type alternative struct {
+	tag  uint8
+	read func(*decoder)
+}
+
 // choice reads one explicitly tagged element whose tag says what it is.
-func (d *decoder) choice(what string, alternatives map[uint8]func(*decoder)) {
-	for n, read := range alternatives {
-		if d.in.PeekASN1Tag(contextTag(n)) {
-			d.nested(contextTag(n), what, read)
+func (d *decoder) choice(what string, alternatives []alternative) {
+	for _, a := range alternatives {
+		if d.in.PeekASN1Tag(contextTag(a.tag)) {
+			d.nested(contextTag(a.tag), what, a.read)
 			return
 		}
 	}

@@ -246,11 +246,11 @@ func DecodeFrame(der []byte) (f Frame, err error) {
 }
 
 func (d *decoder) payload() (p Payload) {
-	d.choice("payload", map[uint8]func(*decoder){
-		payloadCommand: func(d *decoder) { p = Request{d.command()} },
-		payloadSuccess: func(d *decoder) { p = d.success() },
-		payloadFailure: func(d *decoder) { p = Failure{d.text("failure")} },
-		payloadData:    func(d *decoder) { p = d.data() },
+	d.choice("payload", []alternative{
+		{payloadCommand, func(d *decoder) { p = Request{d.command()} }},
+		{payloadSuccess, func(d *decoder) { p = d.success() }},
+		{payloadFailure, func(d *decoder) { p = Failure{d.text("failure")} }},
+		{payloadData, func(d *decoder) { p = d.data() }},
 	})
 	return p
 }
@@ -259,24 +259,24 @@ func (d *decoder) success() (p Payload) {
 	infos := func(form InfoForm) func(*decoder) {
 		return func(d *decoder) { p = UnikernelInfos{form, d.namedInfos(form)} }
 	}
-	d.choice("reply", map[uint8]func(*decoder){
-		0: func(d *decoder) { d.null("empty"); p = Empty{} },
-		1: func(d *decoder) { p = Text{d.text("text")} },
-		2: func(d *decoder) { p = Policies{d.namedPolicies()} },
-		4: func(d *decoder) { p = BlockDevices{d.namedBlocks()} },
-		6: func(d *decoder) {
+	d.choice("reply", []alternative{
+		{0, func(d *decoder) { d.null("empty"); p = Empty{} }},
+		{1, func(d *decoder) { p = Text{d.text("text")} }},
+		{2, func(d *decoder) { p = Policies{d.namedPolicies()} }},
+		{4, func(d *decoder) { p = BlockDevices{d.namedBlocks()} }},
+		{6, func(d *decoder) {
 			compressed, image := d.imageData("unikernel image")
 			p = UnikernelImage{compressed, image}
-		},
-		7: func(d *decoder) {
+		}},
+		{7, func(d *decoder) {
 			compressed, image := d.imageData("block device image")
 			p = OldBlockDeviceImage{compressed, image}
-		},
-		uint8(InfoForm4):   infos(InfoForm4),
-		10:                 func(d *decoder) { p = BlockDeviceImage{d.bool("compressed")} },
-		uint8(InfoForm5):   infos(InfoForm5),
-		12:                 func(d *decoder) { p = Consoles{d.names()} },
-		uint8(InfoCurrent): infos(InfoCurrent),
+		}},
+		{uint8(InfoForm4), infos(InfoForm4)},
+		{10, func(d *decoder) { p = BlockDeviceImage{d.bool("compressed")} }},
+		{uint8(InfoForm5), infos(InfoForm5)},
+		{12, func(d *decoder) { p = Consoles{d.names()} }},
+		{uint8(InfoCurrent), infos(InfoCurrent)},
 	})
 	return p
 }
@@ -322,23 +322,23 @@ func (d *decoder) names() (all []Name) {
 }
 
 func (d *decoder) data() (p Payload) {
-	d.choice("data", map[uint8]func(*decoder){
-		1: func(d *decoder) { p = d.stats() },
-		2: func(d *decoder) { d.fail("data of logs is no longer part of the protocol") },
-		3: func(d *decoder) {
+	d.choice("data", []alternative{
+		{1, func(d *decoder) { p = d.stats() }},
+		{2, func(d *decoder) { d.fail("data of logs is no longer part of the protocol") }},
+		{3, func(d *decoder) {
 			d.sequence("console line", func(d *decoder) {
 				p = ConsoleLine{d.time("time of a line"), d.text("line")}
 			})
-		},
-		4: func(d *decoder) { p = d.blockData() },
+		}},
+		{4, func(d *decoder) { p = d.blockData() }},
 	})
 	return p
 }
 
 func (d *decoder) blockData() (p Payload) {
-	d.choice("block data", map[uint8]func(*decoder){
-		0: func(d *decoder) { p = BlockData{d.octets("block data")} },
-		1: func(d *decoder) { d.null("end of block data"); p = BlockDataEnd{} },
+	d.choice("block data", []alternative{
+		{0, func(d *decoder) { p = BlockData{d.octets("block data")} }},
+		{1, func(d *decoder) { d.null("end of block data"); p = BlockDataEnd{} }},
 	})
 	return p
 }
