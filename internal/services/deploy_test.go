@@ -461,3 +461,46 @@ func TestInstanceOfWhatGoes(t *testing.T) {
 		t.Errorf("it is there: %+v", o)
 	}
 }
+
+// TestInstanceWithUnikernels takes what is on an instance with it, but for volumes,
+// which have all of that refused.
+func TestInstanceWithUnikernels(t *testing.T) {
+	w := newWorld(t)
+	for name, err := range map[string]error{
+		"a user": w.DeleteInstanceWithUnikernels(t.Context(), w.user, w.instance), "nobody": w.DeleteInstanceWithUnikernels(t.Context(), services.Identity{}, w.instance),
+	} {
+		if err == nil {
+			t.Errorf("%s may", name)
+		}
+	}
+	if err := w.DeleteInstanceWithUnikernels(t.Context(), w.admin, "absent"); !is[*services.NotFound](err) {
+		t.Errorf("absent: %v", err)
+	}
+	uk, other := w.deploy("leaving", w.catalogued()), w.deploy("leaving-too", w.catalogued())
+	w.untilReady(uk, v1alpha1.ReasonSucceeded)
+	w.untilReady(other, v1alpha1.ReasonSucceeded)
+	if err := w.CreateVolume(t.Context(), w.user, services.VolumeRequest{Instance: w.instance, Name: "data", Size: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var refused *services.Refused
+	err := w.DeleteInstanceWithUnikernels(t.Context(), w.admin, w.instance)
+	if !errors.As(err, &refused) || refused.Reason != v1alpha1.ReasonInUse || !strings.Contains(refused.Text, "Volume "+w.user.Namespace+"/data") {
+		t.Errorf("with a volume: %v", err)
+	}
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(uk), uk); err != nil || !uk.DeletionTimestamp.IsZero() {
+		t.Fatalf("a refusal deletes: %v", err)
+	}
+	if err := w.DeleteVolume(t.Context(), w.user, w.instance, "data"); err != nil {
+		t.Fatal(err)
+	}
+	w.wait("the host has let them go", func() (bool, string) {
+		err := w.DeleteInstanceWithUnikernels(t.Context(), w.admin, w.instance)
+		return err == nil, errorText(err)
+	})
+	if o := w.object(w.instance); o != nil {
+		t.Errorf("it is there: %+v", o)
+	}
+	if names := w.host.Unikernels(""); len(names) != 0 {
+		t.Errorf("left on the host: %v", names)
+	}
+}

@@ -249,6 +249,17 @@ func (s *Services) UpdateInstance(ctx context.Context, id Identity, r InstanceRe
 // DeleteInstance removes a host that nothing is declared on any more, with the
 // credentials that were made for it here. What runs there goes on.
 func (s *Services) DeleteInstance(ctx context.Context, id Identity, name string) error {
+	return s.deleteInstance(ctx, id, name, func(context.Context, client.Client, string) error { return nil })
+}
+
+// DeleteInstanceWithUnikernels also deletes the unikernels that are declared on it,
+// and waits a moment for the host to let them go. A volume there, whose data would be
+// lost, has it refused before anything is deleted.
+func (s *Services) DeleteInstanceWithUnikernels(ctx context.Context, id Identity, name string) error {
+	return s.deleteInstance(ctx, id, name, s.deleteUnikernelsAt)
+}
+
+func (s *Services) deleteInstance(ctx context.Context, id Identity, name string, first func(ctx context.Context, c client.Client, instance string) error) error {
 	name, err := administered(id, name)
 	if err != nil {
 		return err
@@ -257,12 +268,15 @@ func (s *Services) DeleteInstance(ctx context.Context, id Identity, name string)
 	if err != nil {
 		return err
 	}
-	if used, err := s.used(ctx, name); used != "" || err != nil {
-		return errors.Join(err, inUse(used))
-	}
 	c, err := s.writers.as(id)
 	if err != nil {
 		return err
+	}
+	if err := first(ctx, c, name); err != nil {
+		return err
+	}
+	if used, err := s.used(ctx, name); used != "" || err != nil {
+		return errors.Join(err, inUse(used))
 	}
 	if err := remove(ctx, c, instance, instance.UID); err != nil {
 		return err
@@ -281,18 +295,58 @@ func inUse(by string) error {
 	return &Refused{v1alpha1.ReasonInUse, by + " is declared on it"}
 }
 
+// deleteUnikernelsAt does not wait until the host has destroyed them.
+func (s *Services) deleteUnikernelsAt(ctx context.Context, c client.Client, instance string) error {
+	if volume, err := s.volumeAt(ctx, instance); volume != "" || err != nil {
+		return errors.Join(err, inUse(volume))
+	}
+	unikernels, err := s.unikernelsAt(ctx, instance)
+	if err != nil {
+		return err
+	}
+	for _, uk := range unikernels {
+		if err := remove(ctx, c, empty(uk), uk.UID); err != nil {
+			return err
+		}
+	}
+	for _, uk := range unikernels {
+		s.untilCached(ctx, uk, func(now client.Object) bool { return now == nil || !now.GetDeletionTimestamp().IsZero() })
+	}
+	return nil
+}
+
 // used names something that is declared on an instance and stays. What is being
 // deleted is given a moment to go.
 func (s *Services) used(ctx context.Context, instance string) (string, error) {
-	var unikernels v1alpha1.UnikernelList
-	var volumes v1alpha1.VolumeList
-	if err := errors.Join(s.Client.List(ctx, &unikernels, client.UnsafeDisableDeepCopy), s.Client.List(ctx, &volumes, client.UnsafeDisableDeepCopy)); err != nil {
+	unikernels, err := s.unikernelsAt(ctx, instance)
+	if err != nil {
 		return "", err
 	}
-	for i := range unikernels.Items {
-		if uk := &unikernels.Items[i]; isAt(uk, instance) && !s.goes(ctx, uk) {
+	for _, uk := range unikernels {
+		if !s.goes(ctx, uk) {
 			return "Unikernel " + client.ObjectKeyFromObject(uk).String(), nil
 		}
+	}
+	return s.volumeAt(ctx, instance)
+}
+
+// unikernelsAt gives those of the cache, which must not be changed.
+func (s *Services) unikernelsAt(ctx context.Context, instance string) (all []*v1alpha1.Unikernel, err error) {
+	var unikernels v1alpha1.UnikernelList
+	err = s.Client.List(ctx, &unikernels, client.UnsafeDisableDeepCopy)
+	for i := range unikernels.Items {
+		if uk := &unikernels.Items[i]; isAt(uk, instance) {
+			all = append(all, uk)
+		}
+	}
+	return all, err
+}
+
+// volumeAt names a volume that is declared on an instance and stays.
+func (s *Services) volumeAt(ctx context.Context, instance string) (string, error) {
+	var volumes v1alpha1.VolumeList
+	if err := s.Client.List(ctx, &volumes, client.UnsafeDisableDeepCopy); err != nil {
+		return "", err
 	}
 	for i := range volumes.Items {
 		if v := &volumes.Items[i]; v.Spec.InstanceRef.Name == instance && !s.goes(ctx, v) {

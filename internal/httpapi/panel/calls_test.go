@@ -149,6 +149,10 @@ func steps() []step {
 		{"DELETE /api/nodes/delete", object{"nodeId": "none"}, 400, 201, `{"error":"The node ID was invalid"}`, `{"Message":"The node has successfully deleted."}`},
 		{"DELETE /api/nodes/delete", object{"nodeId": "rack-1"}, 201, 201, `{"Message":"The node has successfully deleted."}`, ""},
 		{"GET /api/nodes", nil, 200, 200, `[{…"name":"rack1",…},{…"name":"rack 1",…}]`, ""},
+		{"POST /api/instances/deploy", newInstance(), 201, 201, deployedShown, ""},
+		{"DELETE /api/nodes/delete?deleteinstances=1", object{"nodeId": "rack1"}, 400, 400, `{"error":"There are instances on the node","details":…}`, ""},
+		{"DELETE /api/nodes/delete?deleteinstances=true", object{"nodeId": "rack1"}, 201, 201, `{"Message":"The node has successfully deleted."}`, ""},
+		{"GET /api/instances", nil, 200, 200, `[]`, ""},
 	}
 }
 

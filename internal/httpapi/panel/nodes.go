@@ -95,7 +95,8 @@ func encode(value any) string {
 	return string(bytes.TrimSpace(b.Bytes()))
 }
 
-// deleteNode removes a host on which nothing is declared.
+// deleteNode removes a host on which nothing is declared, or with ?deleteinstances=true
+// one on which no volume is: that is what the panel's own pages ask with.
 func (c *call) deleteNode() reply {
 	const invalid, done = "The node ID was invalid", "The node has successfully deleted."
 	id, given := c.named("nodeId")
@@ -110,7 +111,11 @@ func (c *call) deleteNode() reply {
 		return c.withoutNode(invalid, done)
 	}
 	c.about(node.Name)
-	err := c.options().Nodes.DeleteInstance(c.ctx(), c.admin, node.Name)
+	remove := c.options().Nodes.DeleteInstance
+	if c.r.URL.Query().Get("deleteinstances") == "true" {
+		remove = c.options().Nodes.DeleteInstanceWithUnikernels
+	}
+	err := remove(c.ctx(), c.admin, node.Name)
 	var inUse *services.Refused
 	switch {
 	case errors.As(err, &inUse):

@@ -2,6 +2,7 @@ package panel_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -241,6 +242,15 @@ func (w *world) DeleteInstance(_ context.Context, _ accounts.Identity, name stri
 	}
 	w.nodes = slices.DeleteFunc(w.nodes, func(o services.DeclaredInstance) bool { return o.Name == name })
 	return nil
+}
+
+func (w *world) DeleteInstanceWithUnikernels(ctx context.Context, id accounts.Identity, name string) error {
+	unlock, err := w.lock()
+	if err == nil {
+		w.unikernels = slices.DeleteFunc(w.unikernels, func(uk v1alpha1.Unikernel) bool { return uk.Spec.InstanceRef.Name == name })
+	}
+	unlock()
+	return errors.Join(err, w.DeleteInstance(ctx, id, name))
 }
 
 func (w *world) CatalogImages(context.Context, accounts.Identity) ([]v1alpha1.UnikernelImage, error) {

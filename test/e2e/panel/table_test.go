@@ -109,6 +109,8 @@ var rows = []row{
 		remove("in use", "/api/nodes/delete", `{"nodeId":"<table>"}`, 400, `{"error":"There are instances on the node"...}`),
 		remove("deleted", "/api/nodes/delete", `{"nodeId":"<rownode>"}`, 201, `{"Message":"The node has successfully deleted."}`),
 		remove("unknown", "/api/nodes/delete", `{"nodeId":"<rownode>"}`, 400, `{"error":"The node ID was invalid"}`).inSource(201, `{"Message":"The node has successfully deleted."}`),
+		remove("in use after all", "/api/nodes/delete?deleteinstances=false", `{"nodeId":"<table>"}`, 400, `{"error":"There are instances on the node"...}`),
+		remove("with its instances", "/api/nodes/delete?deleteinstances=true", `{"nodeId":"<table>"}`, 201, `{"Message":"The node has successfully deleted."}`),
 	}},
 }
 
@@ -125,7 +127,7 @@ func (p *panel) table() {
 	for _, r := range rows {
 		p.check(r.route, func(p *panel) { p.row(r, shown[r.route]) })
 	}
-	p.want("clear", p.delete("/api/instance/delete", `{"id":"<row2>"}`), by(p, 201, 200), `{...}`)
+	p.want("gone with its node", p.post("/api/getInstance", `{"id":"<row2>"}`), by(p, 400, 404), `{"error":"Instance not found"}`)
 }
 
 func (p *panel) row(r row, shown [2][]int) {
