@@ -493,6 +493,17 @@ func TestInstanceWithUnikernels(t *testing.T) {
 	if err := w.DeleteVolume(t.Context(), w.user, w.instance, "data"); err != nil {
 		t.Fatal(err)
 	}
+	w.move(other, "elsewhere")
+	err = w.DeleteInstanceWithUnikernels(t.Context(), w.admin, w.instance)
+	if !errors.As(err, &refused) || !strings.Contains(refused.Text, other.Name) {
+		t.Errorf("with one that moves: %v", err)
+	}
+	for _, o := range []*v1alpha1.Unikernel{uk, other} {
+		if err := w.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil || !o.DeletionTimestamp.IsZero() {
+			t.Fatalf("a refusal deletes %s: %v", o.Name, err)
+		}
+	}
+	w.move(other, w.instance)
 	w.wait("the host has let them go", func() (bool, string) {
 		err := w.DeleteInstanceWithUnikernels(t.Context(), w.admin, w.instance)
 		return err == nil, errorText(err)
@@ -503,4 +514,18 @@ func TestInstanceWithUnikernels(t *testing.T) {
 	if names := w.host.Unikernels(""); len(names) != 0 {
 		t.Errorf("left on the host: %v", names)
 	}
+}
+
+// move declares a unikernel on another instance and waits until the services know.
+func (w *world) move(uk *v1alpha1.Unikernel, instance string) {
+	w.Helper()
+	before := uk.DeepCopy()
+	uk.Spec.InstanceRef.Name = instance
+	if err := w.Patch(w.Context(), uk, client.MergeFrom(before)); err != nil {
+		w.Fatal(err)
+	}
+	w.wait("the move is known", func() (bool, string) {
+		all, err := w.DeclaredUnikernels(w.Context(), w.admin, uk.Namespace)
+		return slices.ContainsFunc(all, func(o v1alpha1.Unikernel) bool { return o.Name == uk.Name && o.Spec.InstanceRef.Name == instance }), errorText(err)
+	})
 }

@@ -254,7 +254,8 @@ func (s *Services) DeleteInstance(ctx context.Context, id Identity, name string)
 
 // DeleteInstanceWithUnikernels also deletes the unikernels that are declared on it,
 // and waits a moment for the host to let them go. A volume there, whose data would be
-// lost, has it refused before anything is deleted.
+// lost, has it refused before anything is deleted, and so has a unikernel that moves
+// elsewhere.
 func (s *Services) DeleteInstanceWithUnikernels(ctx context.Context, id Identity, name string) error {
 	return s.deleteInstance(ctx, id, name, s.deleteUnikernelsAt)
 }
@@ -305,6 +306,11 @@ func (s *Services) deleteUnikernelsAt(ctx context.Context, c client.Client, inst
 		return err
 	}
 	for _, uk := range unikernels {
+		if uk.Spec.InstanceRef.Name != instance {
+			return inUse(described(uk))
+		}
+	}
+	for _, uk := range unikernels {
 		if err := remove(ctx, c, empty(uk), uk.UID); err != nil {
 			return err
 		}
@@ -324,10 +330,14 @@ func (s *Services) used(ctx context.Context, instance string) (string, error) {
 	}
 	for _, uk := range unikernels {
 		if !s.goes(ctx, uk) {
-			return "Unikernel " + client.ObjectKeyFromObject(uk).String(), nil
+			return described(uk), nil
 		}
 	}
 	return s.volumeAt(ctx, instance)
+}
+
+func described(uk *v1alpha1.Unikernel) string {
+	return "Unikernel " + client.ObjectKeyFromObject(uk).String()
 }
 
 // unikernelsAt gives those of the cache, which must not be changed.

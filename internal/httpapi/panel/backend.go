@@ -45,7 +45,8 @@ type Nodes interface {
 	// DeclareInstance may use the credentials of the Secret fallback.
 	DeclareInstance(ctx context.Context, id accounts.Identity, wanted *v1alpha1.AlbatrossInstance, fallback string) (services.DeclaredInstance, error)
 	DeleteInstance(ctx context.Context, id accounts.Identity, name string) error
-	// DeleteInstanceWithUnikernels is refused while a volume is there.
+	// DeleteInstanceWithUnikernels is refused while a volume is there, or a unikernel
+	// that moves away.
 	DeleteInstanceWithUnikernels(ctx context.Context, id accounts.Identity, name string) error
 }
 
