@@ -29,6 +29,7 @@ func BenchmarkThousand(b *testing.B) {
 	w.report("create-commands/object", spent.commands/count)
 	w.report("create-looks/object", spent.looks/count)
 
+	m.quiet(nil) // the hosts' numbers are in their status a moment later
 	m.stop()
 	commands := w.commands()
 	m = w.startManager()
