@@ -67,8 +67,8 @@ func TestRefusedImages(t *testing.T) {
 		c.Blocks = []wire.BlockDevice{{Name: "data"}}
 		c.Bridges = []wire.Bridge{{Name: "net", HostDevice: new("service")}}
 	}
-	noManifest := bytes.Replace(build(solo5.Image{}), []byte("MFT1"), []byte("XXXX"), 1)
-	noABI := bytes.Replace(build(solo5.Image{}), []byte("ABI1"), []byte("XXXX"), 1)
+	noManifest := bytes.Replace(build(solo5.Image{}), []byte("MFT1"), []byte("none"), 1)
+	noABI := bytes.Replace(build(solo5.Image{}), []byte("ABI1"), []byte("none"), 1)
 	for _, tt := range []struct {
 		want   string
 		config wire.Config

@@ -504,6 +504,15 @@ func TestInstanceWithUnikernels(t *testing.T) {
 		}
 	}
 	w.move(other, w.instance)
+	lift := w.host.Inject(albatrosstest.Fault{Kind: albatrosstest.Stall})
+	defer lift()
+	if err := w.DeleteInstanceWithUnikernels(t.Context(), w.admin, w.instance); !errors.As(err, &refused) || refused.Reason != v1alpha1.ReasonInUse {
+		t.Errorf("the host still has them: %v", err)
+	}
+	if o := w.object(w.instance); o == nil || !o.DeletionTimestamp.IsZero() {
+		t.Errorf("it is gone before them: %+v", o)
+	}
+	lift()
 	w.wait("the host has let them go", func() (bool, string) {
 		err := w.DeleteInstanceWithUnikernels(t.Context(), w.admin, w.instance)
 		return err == nil, errorText(err)

@@ -249,18 +249,6 @@ func (s *Services) UpdateInstance(ctx context.Context, id Identity, r InstanceRe
 // DeleteInstance removes a host that nothing is declared on any more, with the
 // credentials that were made for it here. What runs there goes on.
 func (s *Services) DeleteInstance(ctx context.Context, id Identity, name string) error {
-	return s.deleteInstance(ctx, id, name, func(context.Context, client.Client, string) error { return nil })
-}
-
-// DeleteInstanceWithUnikernels also deletes the unikernels that are declared on it,
-// and waits a moment for the host to let them go. A volume there, whose data would be
-// lost, has it refused before anything is deleted, and so has a unikernel that moves
-// elsewhere.
-func (s *Services) DeleteInstanceWithUnikernels(ctx context.Context, id Identity, name string) error {
-	return s.deleteInstance(ctx, id, name, s.deleteUnikernelsAt)
-}
-
-func (s *Services) deleteInstance(ctx context.Context, id Identity, name string, first func(ctx context.Context, c client.Client, instance string) error) error {
 	name, err := administered(id, name)
 	if err != nil {
 		return err
@@ -269,15 +257,12 @@ func (s *Services) deleteInstance(ctx context.Context, id Identity, name string,
 	if err != nil {
 		return err
 	}
+	if used, err := s.used(ctx, name); used != "" || err != nil {
+		return errors.Join(err, inUse(used))
+	}
 	c, err := s.writers.as(id)
 	if err != nil {
 		return err
-	}
-	if err := first(ctx, c, name); err != nil {
-		return err
-	}
-	if used, err := s.used(ctx, name); used != "" || err != nil {
-		return errors.Join(err, inUse(used))
 	}
 	if err := remove(ctx, c, instance, instance.UID); err != nil {
 		return err
@@ -289,6 +274,24 @@ func (s *Services) deleteInstance(ctx context.Context, id Identity, name string,
 	return s.dropCredentials(ctx, instance.Spec.CredentialsSecretRef.Name)
 }
 
+// DeleteInstanceWithUnikernels also deletes the unikernels that are declared on it,
+// and waits a moment for the host to let them go. A volume there, whose data would be
+// lost, has it refused before anything is deleted, and so has a unikernel that moves
+// elsewhere.
+func (s *Services) DeleteInstanceWithUnikernels(ctx context.Context, id Identity, name string) error {
+	name, err := administered(id, name)
+	if err != nil {
+		return err
+	}
+	if _, err := s.instance(ctx, name); err != nil {
+		return err
+	}
+	if err := s.removeUnikernelsAt(ctx, id, name); err != nil {
+		return err
+	}
+	return s.DeleteInstance(ctx, id, name)
+}
+
 func inUse(by string) error {
 	if by == "" {
 		return nil
@@ -296,8 +299,8 @@ func inUse(by string) error {
 	return &Refused{v1alpha1.ReasonInUse, by + " is declared on it"}
 }
 
-// deleteUnikernelsAt does not wait until the host has destroyed them.
-func (s *Services) deleteUnikernelsAt(ctx context.Context, c client.Client, instance string) error {
+// removeUnikernelsAt does not wait until the host has destroyed them.
+func (s *Services) removeUnikernelsAt(ctx context.Context, id Identity, instance string) error {
 	if volume, err := s.volumeAt(ctx, instance); volume != "" || err != nil {
 		return errors.Join(err, inUse(volume))
 	}
@@ -311,12 +314,9 @@ func (s *Services) deleteUnikernelsAt(ctx context.Context, c client.Client, inst
 		}
 	}
 	for _, uk := range unikernels {
-		if err := remove(ctx, c, empty(uk), uk.UID); err != nil {
+		if err := s.RemoveUnikernel(ctx, id, uk); err != nil {
 			return err
 		}
-	}
-	for _, uk := range unikernels {
-		s.untilCached(ctx, uk, func(now client.Object) bool { return now == nil || !now.GetDeletionTimestamp().IsZero() })
 	}
 	return nil
 }
