@@ -2,6 +2,7 @@ package faults
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -53,16 +54,18 @@ func TestAPIServerKilled(t *testing.T) {
 	for i := range pairs {
 		all = append(all, w.newUnikernel("uk-"+strconv.Itoa(i)), w.newVolume("vol-"+strconv.Itoa(i), 1))
 	}
-	w.whileKilled(server, "unikernel create", 2, func() {
-		for _, o := range all {
-			w.insist("created", func() error {
-				if err := w.Create(t.Context(), o); !apierrors.IsAlreadyExists(err) {
-					return err
-				}
-				return nil
-			})
-		}
-	})
+	for part := range slices.Chunk(all, pairs) {
+		w.whileKilled(server, "unikernel create", func() {
+			for _, o := range part {
+				w.insist("created", func() error {
+					if err := w.Create(t.Context(), o); !apierrors.IsAlreadyExists(err) {
+						return err
+					}
+					return nil
+				})
+			}
+		})
+	}
 	for _, o := range all {
 		w.untilReady(o)
 	}
@@ -71,11 +74,13 @@ func TestAPIServerKilled(t *testing.T) {
 			t.Errorf("%d commands made %s", got, o.GetName())
 		}
 	}
-	w.whileKilled(server, "unikernel destroy", 2, func() {
-		for _, o := range all {
-			w.insist("deleted", func() error { return client.IgnoreNotFound(w.Delete(t.Context(), o)) })
-		}
-	})
+	for part := range slices.Chunk(all, pairs) {
+		w.whileKilled(server, "unikernel destroy", func() {
+			for _, o := range part {
+				w.insist("deleted", func() error { return client.IgnoreNotFound(w.Delete(t.Context(), o)) })
+			}
+		})
+	}
 	for _, o := range all {
 		w.untilGone(o)
 		if got := w.host.Mutations(w.hostName(o)); got != 2 {
@@ -85,20 +90,26 @@ func TestAPIServerKilled(t *testing.T) {
 	w.nothingLeft()
 }
 
-// whileKilled does something and kills the API server so many times meanwhile,
-// each time when the host has received one more of a command.
-func (w *world) whileKilled(server *testenv.Environment, command string, times int, do func()) {
+// whileKilled does something that leads to a command, kills the API server when
+// the host has received one more of these, and starts it again. It kills once: an
+// operator that has heard of everything sends all the commands before the server
+// is back, and a second time would have nothing to wait for.
+func (w *world) whileKilled(server *testenv.Environment, command string, do func()) {
 	w.Helper()
+	before := w.host.Received(command, "")
+	ended := make(chan struct{})
+	// A test that fails stops the server: not while that is killed and started.
+	w.Cleanup(func() { <-ended })
 	killed := make(chan error, 1)
 	go func() {
-		var err error
-		for range times {
-			for seen := w.host.Received(command, ""); w.host.Received(command, "") == seen && w.Context().Err() == nil; {
-				time.Sleep(time.Millisecond)
+		defer close(ended)
+		for w.host.Received(command, "") == before {
+			if w.Context().Err() != nil {
+				return
 			}
-			err = errors.Join(err, server.Kill(), server.Resume())
+			time.Sleep(time.Millisecond)
 		}
-		killed <- err
+		killed <- errors.Join(server.Kill(), server.Resume())
 	}()
 	do()
 	select {
@@ -107,6 +118,6 @@ func (w *world) whileKilled(server *testenv.Environment, command string, times i
 			w.Fatal(err)
 		}
 	case <-time.After(limit):
-		w.Fatalf("the host did not receive %s %d times", command, times)
+		w.Fatalf("the host did not receive %s", command)
 	}
 }
