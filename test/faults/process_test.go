@@ -94,7 +94,7 @@ func (p *process) manager(ctx context.Context, access *rest.Config) ctrl.Manager
 	mgr, err := ctrl.NewManager(access, ctrl.Options{
 		Scheme: w.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"}, Cache: own, Logger: log,
 		Controller:              config.Controller{SkipNameValidation: new(true)},
-		GracefulShutdownTimeout: new(limit),
+		GracefulShutdownTimeout: new(5 * time.Second),
 	})
 	if err != nil {
 		w.Fatal(err)
